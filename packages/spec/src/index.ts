@@ -1,0 +1,199 @@
+/**
+ * The contracts of Weft, types only. A method is a factory that returns one of these plain objects.
+ * @packageDocumentation
+ */
+import type { Scalar, Tensor, Tensor2D } from '@tensorflow/tfjs-core'
+
+export type { Scalar, Tensor, Tensor1D, Tensor2D, Tensor3D, Tensor4D } from '@tensorflow/tfjs-core'
+
+/** Named tensors. Checkpoints, gradients, updates, moments and adapter state are all this. */
+export type Params = Readonly<Record<string, Tensor>>
+
+/** A linear map ℝⁱⁿ → ℝᵒᵘᵗ that need not be stored as a dense matrix. */
+export interface Weight {
+  /** [out, in] */
+  readonly shape: readonly [out: number, input: number]
+  /** x [..., in] → x·Wᵀ [..., out] */
+  apply(x: Tensor): Tensor
+  /** W [out, in] */
+  dense(): Tensor2D
+  /** another matrix kept in the same format */
+  like(w: Tensor2D): Weight
+  /** rows of W for embeddings, index [...] int32 → [..., in]; gathered from dense() when absent */
+  rows?(index: Tensor): Tensor
+  /** the tensors that hold this weight, to count, to save and to dispose */
+  readonly parts: Params
+  /** name of the storage format, for files and messages: `dense`, `nf4`, ... */
+  readonly format?: string
+}
+
+export type SiteKind = 'model' | 'embed' | 'block' | 'attn' | 'core' | 'mlp' | 'linear' | 'norm' | 'head'
+
+/** One addressable place of a model: `blocks.3.attn.q`, `blocks.3.mlp`, `embed`. */
+export interface Site {
+  readonly name: string
+  readonly kind: SiteKind
+  /** -1 outside the blocks */
+  readonly layer: number
+  readonly in: number
+  readonly out: number
+  readonly weight?: Weight
+  /** hidden units this matrix writes and reads, for permuting, pruning, growing: ['qk.3', 'residual'] */
+  readonly axes?: readonly [output: string, input: string]
+}
+
+/** What a method brings to one site. */
+export interface Start<S extends Params = Params> {
+  /** saved with the adapter */
+  readonly state: S
+  /** default: all of it */
+  readonly trains?: readonly (keyof S & string)[]
+  /** takes the place of the frozen weight (PiSSA's residual, LoftQ's quantized one) */
+  readonly base?: Weight
+}
+
+/** One adaptation method: tensors to train, and what they do to a weight or around a module. */
+export interface Adapter<S extends Params = Params> {
+  readonly name: string
+  /** the factory's options, written beside a saved adapter */
+  readonly options?: Config
+  init(site: Site, ctx: InitContext): Start<S>
+  weight?(base: Weight, state: S, ctx: RunContext): Weight
+  around?(next: (x: Tensor) => Tensor, x: Tensor, state: S, ctx: RunContext): Tensor
+  /** `around` for the attention core, where q, k and v enter */
+  attend?(next: (x: Attention) => Tensor, x: Attention, state: S, ctx: RunContext): Tensor
+  /** between steps: re-budget ranks, move indices, prune */
+  revise?(sites: Readonly<Record<string, { state: S; grads: S }>>, step: number): Readonly<Record<string, S>>
+}
+
+/** q [B, H, T, S]; k, v [B, G, K, S] with G key-value heads, each shared by H/G queries; bias broadcasts to [B, H, T, K] */
+export interface Attention {
+  readonly q: Tensor
+  readonly k: Tensor
+  readonly v: Tensor
+  readonly bias?: Tensor
+  /** query t sees keys up to t + (K - T): set where no bias says it */
+  readonly causal: boolean
+}
+
+export interface InitContext {
+  readonly rng: Rng
+  /** a tensor common to all sites of this adapter (VeRA bases, Compacter's slow weights) */
+  shared<T extends Tensor>(key: string, make: () => T): T
+  /** inputs seen at this site on a calibration set, for EVA, CorDA, GPTQ */
+  readonly seen?: { readonly mean: Tensor; readonly covariance: Tensor2D }
+}
+
+export interface RunContext {
+  readonly site: Site
+  readonly training: boolean
+  /** noise of this forward pass and this site: dropout masks, relaxed gates; given while training */
+  readonly rng?: Rng
+  /** whatever came with the batch: task ids, positions, mask, timesteps */
+  readonly inputs: Params
+  /** trainable tensors below this site, for recompute */
+  readonly inner: readonly Tensor[]
+  /** lives for one forward pass: side networks, routers */
+  readonly scratch: Map<string, Tensor>
+  /** load balance, orthogonality, density: added to the loss */
+  penalty(term: Scalar): void
+}
+
+/** A storage format: how a matrix becomes few bits and back. */
+export interface Codec<P extends Params = Params> {
+  readonly name: string
+  readonly options?: Config
+  /** w [out, in] */
+  encode(w: Tensor2D): P
+  /** → [out, in] */
+  decode(packed: P, shape: readonly [number, number]): Tensor2D
+  /** x [..., in] → x·decode(packed)ᵀ, where the format can do better than to decode first */
+  matmul?(x: Tensor, packed: P, shape: readonly [number, number]): Tensor
+  /** index [...] → rows of decode(packed), for embeddings, without decoding the rest */
+  rows?(packed: P, shape: readonly [number, number], index: Tensor): Tensor
+}
+
+/** optax's pair of pure functions. `update` may consume `grads` and `state`; it never changes `params`. */
+export interface Transform<S = unknown> {
+  init(params: Params): S
+  update(grads: Params, state: S, params: Params): [updates: Params, state: S]
+}
+export type Loss = (params: Params) => Scalar
+/** Where gradients come from: backprop, two forward passes, a perturbed point. Decorators compose. */
+export type Estimator = (loss: Loss, params: Params) => { loss: Scalar; grads: Params }
+
+/** The same tensor from n models → one tensor. */
+export type Merge = (tensors: readonly Tensor[], ctx: MergeContext) => Tensor
+export interface MergeContext {
+  readonly name: string
+  readonly base?: Tensor
+  readonly weights: readonly number[]
+  readonly rng: Rng
+}
+
+/** One step of a data pipeline. Lazy; stops pulling when its consumer stops. */
+export type Stage<A, B = A> = (items: AsyncIterable<A>) => AsyncIterable<B>
+/** one number per example */
+export type Scorer<E> = (batch: readonly E[]) => Promise<Float32Array>
+export type Selector<E> = (scored: AsyncIterable<{ item: E; score: number }>, budget: number) => AsyncIterable<E>
+
+/** A training loss, given models to ask: the policy, and named peers (reference, teacher). */
+export type Objective<B> = (policy: Forward, batch: B, peers: Readonly<Record<string, Forward>>) => Scalar
+export type Forward = (inputs: Params) => { logits: Tensor; hidden?(site: string): Tensor }
+
+/** checkpoint → checkpoint, config included: grow, prune, edit, convert. Pure. */
+export type Surgery = (from: Network) => Network
+/** Matrices as weights, everything else (norm scales, biases) as vectors, under the site's name: `blocks.0.norm1`, `blocks.0.attn.q.bias`. */
+export interface Network<C extends object = Config> {
+  readonly config: C
+  readonly weights: Readonly<Record<string, Weight>>
+  readonly vectors: Params
+}
+export type Config = Readonly<Record<string, unknown>>
+
+/** Seeded and counter-based; the same numbers on every backend. */
+export interface Rng {
+  /** 32-bit seed of this stream */
+  readonly seed: number
+  normal(shape: number[], std?: number): Tensor
+  uniform(shape: number[], lo?: number, hi?: number): Tensor
+  bernoulli(shape: number[], p: number): Tensor
+  /** n plain numbers in [0, 1), for shuffles and choices that need no tensor */
+  numbers(n: number): Float64Array
+  /** an independent stream named by `key`: it neither reads nor advances this one */
+  fork(key: string | number): Rng
+}
+
+/** Text to token ids and back; `special` adds what the tokenizer adds around a text (BOS, CLS ... SEP). */
+export interface Tokenizer {
+  readonly vocabulary: number
+  readonly bos?: number
+  readonly eos?: number
+  readonly pad?: number
+  encode(text: string, options?: { special?: boolean }): number[]
+  decode(ids: readonly number[], options?: { skipSpecial?: boolean }): string
+  /** messages → text by the model's chat template; absent where the model has none */
+  chat?(messages: readonly Message[], options?: { generationPrompt?: boolean }): string
+}
+export interface Message {
+  readonly role: string
+  readonly content: string
+}
+
+/** One training example. `labels` are aligned with `ids` (not shifted), -100 where no loss falls. */
+export interface Example {
+  readonly ids: readonly number[]
+  readonly labels: readonly number[]
+}
+
+/** Rows of token ids, ready for a model; every array is [B·T], row by row. */
+export interface Batch {
+  readonly shape: readonly [batch: number, length: number]
+  readonly ids: Int32Array
+  /** the next token at each place, -100 where no loss falls */
+  readonly targets: Int32Array
+  /** restart at 0 with each example of a packed row */
+  readonly positions: Int32Array
+  /** 1, 2, ... per example of a row, 0 for padding; tokens see only their own segment */
+  readonly segments: Int32Array
+}
