@@ -1,0 +1,153 @@
+"""Tiny random models as Hugging Face folders, with logits, gradients and greedy text beside: models.py [NAME...]"""
+
+import shutil
+import sys
+import zlib
+
+from common import FIXTURES, ids, perturb, seed, write  # first: it keeps the hub offline
+
+import torch
+import transformers
+from families import DECODERS, ENCODERS
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+LENGTH, PROMPT, NEW = 14, 6, 16
+
+
+def gradients(model, loss):
+    model.zero_grad()
+    loss.backward()
+    return {f"grad.{name}": p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+def greedy(model, prompt, mask=None, **options):
+    """Greedy ids, prompt included, and the smallest gap between the best and the second best score."""
+    mask = torch.ones_like(prompt) if mask is None else mask
+    out = model.generate(
+        prompt, attention_mask=mask, max_new_tokens=NEW, do_sample=False,
+        return_dict_in_generate=True, output_scores=True, **options,
+    )
+    gaps = [s.topk(2, -1).values for s in out.scores]
+    return out.sequences, min((g[:, 0] - g[:, 1]).min().item() for g in gaps)
+
+
+def decoder(name, attempt=0):
+    kind, options = DECODERS[name]
+    start = zlib.crc32(name.encode()) % 100000 + attempt
+    seed(start)
+    g = torch.Generator().manual_seed(start)
+    config = kind(**options)
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
+    perturb(model, g)
+    vocab = config.vocab_size
+    x = ids(2, LENGTH, vocab, g)
+    out = model(x, labels=x, output_hidden_states=True)
+    tensors = {
+        "input_ids": x,
+        "logits": out.logits,
+        "last_hidden_state": out.hidden_states[-1],
+        "loss": out.loss,
+        **gradients(model, out.loss),
+    }
+    with torch.no_grad():
+        # two prompts of 6 and 4 tokens, padded on the left; positions count real tokens only
+        padded = x[:, :PROMPT].clone()
+        mask = torch.ones_like(padded)
+        padded[1, :2], mask[1, :2] = 0, 0
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        plain, gap1 = greedy(model, x[:1, :PROMPT])
+        repeated, gap2 = greedy(model, x[:1, :PROMPT], repetition_penalty=1.3)
+        batch, gap3 = greedy(model, padded, mask)
+        # a stop token that is first produced after some steps, if there is one
+        fresh = [t for i, t in enumerate(plain[0, PROMPT:].tolist()) if i >= 3 and t not in plain[0, PROMPT : PROMPT + i]]
+        if fresh:
+            tensors["eos"] = torch.tensor(fresh[0])
+            tensors["generated_eos"] = greedy(model, x[:1, :PROMPT], eos_token_id=fresh[0])[0]
+        tensors |= {
+            "generated": plain,
+            "generated_repetition": repeated,
+            "generated_padded": batch,
+            "padded_input_ids": padded,
+            "padded_mask": mask,
+            "padded_positions": positions,
+            "padded_logits": model(padded, attention_mask=mask, position_ids=positions).logits,
+        }
+    gap = min(gap1, gap2, gap3)
+    if gap < 0.01 and attempt < 20:
+        return decoder(name, attempt + 1)  # too close a call for single precision
+    save(name, model, tensors, gap)
+
+
+def encoder(name):
+    kind, head, options = ENCODERS[name]
+    start = zlib.crc32(name.encode()) % 100000
+    seed(start)
+    g = torch.Generator().manual_seed(start)
+    config = kind(**options)
+    config._attn_implementation = "eager"
+    model = getattr(transformers, head)(config).eval()
+    perturb(model, g)
+    if name == "vit":
+        x = torch.randn(2, 3, 32, 32, generator=g)
+        labels = torch.tensor([3, 7])
+        out = model(x, labels=labels, output_hidden_states=True)
+        tensors = {"pixel_values": x, "labels": labels, "logits": out.logits, "loss": out.loss}
+        tensors["last_hidden_state"] = model.vit(x).last_hidden_state
+        return save(name, model, tensors | gradients(model, out.loss))
+    x = ids(2, LENGTH, config.vocab_size, g)
+    mask = torch.ones_like(x)
+    x[1, -4:], mask[1, -4:] = config.pad_token_id, 0
+    types = torch.zeros_like(x)
+    if config.type_vocab_size > 1:
+        types[:, 6:] = 1
+    tensors = {"input_ids": x, "attention_mask": mask, "token_type_ids": types}
+    if head == "BertModel":
+        out = model(x, attention_mask=mask, token_type_ids=types)
+        # a loss that reaches every parameter: mean square of both outputs, real tokens only
+        loss = out.pooler_output.square().mean() + (out.last_hidden_state * mask[..., None]).square().mean()
+        tensors |= {"last_hidden_state": out.last_hidden_state, "pooler_output": out.pooler_output, "loss": loss}
+    else:
+        labels = x.masked_fill(mask == 0, -100)
+        out = model(x, attention_mask=mask, token_type_ids=types, labels=labels, output_hidden_states=True)
+        loss = out.loss
+        tensors |= {"labels": labels, "logits": out.logits, "last_hidden_state": out.hidden_states[-1], "loss": loss}
+    save(name, model, tensors | gradients(model, loss))
+
+
+def save(name, model, tensors, gap=None):
+    folder = FIXTURES / "models" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    model.save_pretrained(folder)
+    write(folder / "reference.safetensors", tensors, made_by="tools/reference/models.py", model=name)
+    logits = tensors.get("logits", tensors.get("last_hidden_state"))
+    missing = [n for n, _ in model.named_parameters() if f"grad.{n}" not in tensors]
+    size = sum(f.stat().st_size for f in folder.iterdir())
+    print(f"{name}: {size / 1e3:.0f} kB, loss {tensors['loss'].item():.4f}, logits std {logits.std().item():.2f}, "
+          f"greedy gap {gap}, parameters without gradient {missing}")
+
+
+def sharded():
+    """llama3 in bfloat16, in several files with an index; logits in single precision from the rounded weights."""
+    name = "llama-sharded-bf16"
+    folder = FIXTURES / "models" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    source = FIXTURES / "models" / "llama3"
+    AutoModelForCausalLM.from_pretrained(source, dtype=torch.bfloat16).save_pretrained(folder, max_shard_size="20KB")
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    x = load_file(source / "reference.safetensors")["input_ids"]
+    with torch.no_grad():
+        out = model(x, labels=x)
+    write(folder / "reference.safetensors", {"input_ids": x, "logits": out.logits, "loss": out.loss},
+          made_by="tools/reference/models.py", model=name)
+    print(name, sorted(f.name for f in folder.iterdir()), out.loss.item())
+
+
+if __name__ == "__main__":
+    for wanted in sys.argv[1:] or [*DECODERS, *ENCODERS, "llama-sharded-bf16"]:
+        if wanted in DECODERS:
+            decoder(wanted)
+        elif wanted in ENCODERS:
+            encoder(wanted)
+        else:
+            sharded()
