@@ -1,1 +1,11 @@
-export {}
+export { type Backend, isNode } from './backend.ts'
+export { best } from './best.ts'
+export { cpu } from './cpu.ts'
+export { backprop, gradients, isLive, recompute, stopGradient, untaped } from './grad.ts'
+export { defineKernel, type KernelDefinition, kernels } from './kernel.ts'
+export * from './kernels/index.ts'
+export * from './ops.ts'
+export * from './params.ts'
+export { normalQuantile, philox, rng } from './rng.ts'
+export { wasm } from './wasm.ts'
+export { webgpu } from './webgpu.ts'

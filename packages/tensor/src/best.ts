@@ -1,0 +1,23 @@
+import { type Backend, isNode } from './backend.ts'
+import { cpu } from './cpu.ts'
+import { type WasmOptions, wasm } from './wasm.ts'
+import { webgpu } from './webgpu.ts'
+
+/** The fastest backend that works here; `why` says what was passed over, and for what reason. */
+export const best = async (options: WasmOptions = {}): Promise<Backend> => {
+  const passed: string[] = []
+  const gpu = isNode() ? async (): Promise<Backend> => (await import('./node-webgpu.ts')).nodeWebgpu() : webgpu
+  for (const start of [gpu, () => wasm(options), cpu]) {
+    try {
+      const found = await start()
+      if (found.software) {
+        passed.push(`webgpu has only a software adapter (${found.device})`)
+        continue
+      }
+      return { ...found, why: passed.length ? passed.join('; ') : 'the fastest there is' }
+    } catch (error) {
+      passed.push((error as Error).message)
+    }
+  }
+  throw new Error(`no backend works here: ${passed.join('; ')}`)
+}

@@ -1,0 +1,37 @@
+import { type Tensor, engine as tfEngine } from '@tensorflow/tfjs-core'
+
+/** What we use of tfjs's engine beyond its public types. One place, so that an upgrade is checked here. */
+export interface TapeNode {
+  readonly kernelName: string
+  readonly inputs: Record<string, Tensor>
+  readonly outputs: Tensor[]
+  readonly saved: Tensor[]
+  readonly attrs: object
+  readonly gradient?: GradFunc | undefined
+}
+export type GradFunc = (
+  dy: Tensor | Tensor[],
+  saved: Tensor[],
+  attrs: Record<string, unknown>,
+) => Record<string, () => Tensor>
+
+export interface Engine {
+  backendName: string
+  state: { activeTape: TapeNode[] | null; gradientDepth: number; kernelDepth: number }
+  addTapeNode(
+    name: string,
+    inputs: Record<string, Tensor>,
+    outputs: Tensor[],
+    gradient: GradFunc | undefined,
+    saved: Tensor[],
+    attrs: object,
+  ): void
+  runKernelFunc(call: {
+    forwardFunc: (backend: unknown, save: (tensors: Tensor[]) => void) => Tensor | Tensor[]
+    backwardsFunc: GradFunc
+    inputs: Record<string, Tensor>
+    attrs: object
+  }): Tensor | Tensor[]
+}
+
+export const engine = (): Engine => tfEngine() as unknown as Engine

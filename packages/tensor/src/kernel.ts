@@ -1,0 +1,85 @@
+import { type Tensor, tidy } from '@tensorflow/tfjs-core'
+import { engine } from './engine.ts'
+import { isLive } from './grad.ts'
+
+export type Inputs = Record<string, Tensor | undefined>
+
+/** What a kernel's gradient is given. */
+export interface Backward<I extends Inputs, A> {
+  /** gradient of the (first) output */
+  readonly dy: Tensor
+  /** inputs by name and the output as `y`, as far as `keeps` asked for them */
+  readonly saved: { readonly [K in keyof I | 'y']: Tensor }
+  readonly attrs: A
+  /** is the gradient of this input wanted? */
+  readonly wants: (input: keyof I & string) => boolean
+  /** shapes of all inputs, saved or not */
+  readonly shapes: { readonly [K in keyof I]: readonly number[] }
+}
+
+export interface KernelDefinition<I extends Inputs, A extends object> {
+  readonly name: string
+  /** the reference, in ops that every backend has; run off the tape where `gradient` is given */
+  readonly plain: (inputs: I, attrs: A) => Tensor
+  /** gradients of the wanted inputs; without it `plain` itself is differentiated, op by op */
+  readonly gradient?: (b: Backward<I, A>) => Partial<Record<keyof I, Tensor>>
+  /** what the gradient reads, given which inputs are trained: names of inputs, `y` for the output. Default: all inputs */
+  readonly keeps?: (wants: (input: keyof I & string) => boolean) => readonly (keyof I | 'y')[]
+  /** faster ways, by the backend's name; return undefined to decline a call */
+  readonly on?: Readonly<Record<string, (inputs: I, attrs: A, backend: never) => Tensor | undefined>>
+}
+
+/** `plain: true` forces the reference everywhere (tests, doubts, comparisons) */
+export const kernels: { plain: boolean } = { plain: false }
+
+/**
+ * An op with a plain-op reference, a gradient that says what it keeps, and faster versions per backend.
+ * Any tfjs backend that a user registers works through the reference.
+ */
+export const defineKernel = <I extends Inputs, A extends object = Record<never, never>>(
+  kernel: KernelDefinition<I, A>,
+): ((inputs: I, attrs: A) => Tensor) => {
+  const forward = (inputs: I, attrs: A, backend: unknown): Tensor => {
+    const fast = kernels.plain ? undefined : kernel.on?.[engine().backendName]
+    return fast?.(inputs, attrs, backend as never) ?? kernel.plain(inputs, attrs)
+  }
+  const { gradient } = kernel
+  return (inputs, attrs) => {
+    const given = Object.fromEntries(Object.entries(inputs).filter(([, t]) => t)) as Record<string, Tensor>
+    const names = Object.keys(given)
+    if (!gradient && names.some((n) => isLive(given[n]!))) return kernel.plain(inputs, attrs)
+    const trained = new Set(names.filter((n) => isLive(given[n]!)))
+    const wants = (input: string): boolean => trained.has(input)
+    const kept = (kernel.keeps?.(wants) ?? names).filter((n) => n === 'y' || given[n as string]) as string[]
+    return engine().runKernelFunc({
+      inputs: given,
+      attrs: attrs,
+      forwardFunc: (backend, save) => {
+        const y = forward(inputs, attrs, backend)
+        if (trained.size) save(kept.map((n) => (n === 'y' ? y : given[n]!)))
+        return y
+      },
+      backwardsFunc: (dy, saved) => {
+        const found = tidy(
+          () =>
+            gradient!({
+              dy: dy as Tensor,
+              saved: Object.fromEntries(kept.map((n, i) => [n, saved[i]!])) as never,
+              attrs,
+              wants,
+              shapes: Object.fromEntries(names.map((n) => [n, given[n]!.shape])) as never,
+            }) as Record<string, Tensor>,
+        )
+        return Object.fromEntries(
+          names.map((n) => [
+            n,
+            () => {
+              if (!found[n]) throw new Error(`${kernel.name}: its gradient gave nothing for '${n}'`)
+              return found[n]
+            },
+          ]),
+        )
+      },
+    }) as Tensor
+  }
+}

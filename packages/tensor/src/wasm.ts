@@ -1,0 +1,59 @@
+import {
+  backend as current,
+  getKernel,
+  ready,
+  registerKernel,
+  setBackend,
+  type TensorInfo,
+} from '@tensorflow/tfjs-core'
+import { type Backend, needs } from './backend.ts'
+
+export interface WasmOptions {
+  /** where a bundler put tfjs-backend-wasm's three .wasm files: a folder's URL, or one URL per file name */
+  readonly paths?: string | Record<string, string>
+}
+
+interface WasmBackend {
+  makeOutput(shape: number[], dtype: 'float32'): TensorInfo
+  typedArrayFromHeap(t: TensorInfo): Float32Array | Int32Array
+}
+
+/** Σ rows of x by segment: the gradient of gather, which tfjs-backend-wasm lacks */
+const segmentSum = (): void => {
+  if (getKernel('UnsortedSegmentSum', 'wasm')) return
+  registerKernel({
+    kernelName: 'UnsortedSegmentSum',
+    backendName: 'wasm',
+    kernelFunc: ({ inputs, attrs, backend }) => {
+      const wasm = backend as unknown as WasmBackend
+      const { x, segmentIds } = inputs as Record<string, TensorInfo>
+      const { numSegments } = attrs as unknown as { numSegments: number }
+      const rest = x!.shape.slice(1)
+      const width = rest.reduce((p, n) => p * n, 1)
+      // allocate first: it may move the heap
+      const out = wasm.makeOutput([numSegments, ...rest], 'float32')
+      const y = wasm.typedArrayFromHeap(out)
+      const rows = wasm.typedArrayFromHeap(x!)
+      const ids = wasm.typedArrayFromHeap(segmentIds!)
+      y.fill(0)
+      for (let i = 0; i < ids.length; i++) {
+        const to = ids[i]! * width
+        if (to < 0) continue
+        for (let j = 0, from = i * width; j < width; j++) y[to + j]! += rows[from + j]!
+      }
+      return out
+    },
+  })
+}
+
+/** WebAssembly with SIMD; in Node with a system BLAS where one is found. Options matter on the first call only. */
+export const wasm = async ({ paths }: WasmOptions = {}): Promise<Backend> => {
+  const tf = await needs(() => import('@tensorflow/tfjs-backend-wasm'), '@tensorflow/tfjs-backend-wasm')
+  if (paths) tf.setWasmPaths(paths)
+  if (!(await setBackend('wasm')))
+    throw new Error('wasm: tfjs-backend-wasm could not start; are its .wasm files served? Set `paths`')
+  await ready()
+  segmentSum()
+  const blas = ''
+  return { name: 'wasm', device: ['WebAssembly', blas].filter(Boolean).join(' with ') }
+}
