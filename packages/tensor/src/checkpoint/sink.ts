@@ -1,0 +1,83 @@
+/** Where a file is written, piece after piece. Nothing is visible under the file's name before `close`. */
+export interface Sink {
+  /** the array may be reused by the caller once the promise is done */
+  write(chunk: Uint8Array): Promise<void> | void
+  /** makes the file visible, complete */
+  close(): Promise<void> | void
+  /** leaves everything as it was before */
+  abort?(): Promise<void> | void
+}
+
+/** Collects a file in a Blob, which a browser may keep on disk. `blob` is there after `close`. */
+export const blobSink = ({ type = 'application/octet-stream' }: { type?: string } = {}): Sink & { blob(): Blob } => {
+  let parts: Blob[] = []
+  let made: Blob | undefined
+  return {
+    // each chunk is copied at once, into the browser's blob storage
+    write: (chunk) => void parts.push(new Blob([chunk as BlobPart])),
+    close: () => {
+      made = new Blob(parts, { type })
+      parts = []
+    },
+    abort: () => {
+      parts = []
+    },
+    blob: () => {
+      if (!made) throw new Error('the blob is complete only after close()')
+      return made
+    },
+  }
+}
+
+/** what Safari has and TypeScript does not know yet */
+interface Movable {
+  move?(name: string): Promise<void>
+}
+interface SyncAccess {
+  write(chunk: Uint8Array, options: { at: number }): number
+  flush(): void
+  close(): void
+}
+
+/**
+ * A file of the origin private file system. Where `createWritable` exists the browser keeps the old file until `close`;
+ * in a worker without it, the bytes go to a temporary file that takes the name on `close`.
+ */
+export const opfsSink = async (directory: FileSystemDirectoryHandle, file: string): Promise<Sink> => {
+  const before = await directory.getFileHandle(file).catch(() => undefined)
+  if ('createWritable' in FileSystemFileHandle.prototype) {
+    const handle = before ?? (await directory.getFileHandle(file, { create: true }))
+    const direct = await handle.createWritable()
+    return {
+      write: (chunk) => direct.write(chunk as FileSystemWriteChunkType),
+      close: () => direct.close(),
+      abort: async () => {
+        await direct.abort()
+        if (!before) await directory.removeEntry(file)
+      },
+    }
+  }
+  const temporary = `${file}.${Date.now().toString(36)}.part`
+  const handle = (await directory.getFileHandle(temporary, { create: true })) as FileSystemFileHandle & Movable
+  const access = await (handle as unknown as { createSyncAccessHandle(): Promise<SyncAccess> }).createSyncAccessHandle()
+  let at = 0
+  return {
+    write: (chunk) => {
+      for (let done = 0; done < chunk.byteLength; ) {
+        const n = access.write(chunk.subarray(done), { at: at + done })
+        if (n <= 0) throw new Error(`${file}: the browser wrote no more bytes; free some storage`)
+        done += n
+      }
+      at += chunk.byteLength
+    },
+    close: async () => {
+      access.flush()
+      access.close()
+      await handle.move?.(file)
+    },
+    abort: async () => {
+      access.close()
+      await directory.removeEntry(temporary)
+    },
+  }
+}
