@@ -1,11 +1,15 @@
 """What every fixture script shares: where fixtures go, seeded tensors, files with provenance."""
 
 import importlib.metadata
+import json
 import os
 import random
+import sys
 import warnings
 from pathlib import Path
 
+if os.environ.get("PYTHONHASHSEED") != "0":  # PEFT writes sets: fix their order
+    os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, "PYTHONHASHSEED": "0"})
 os.environ["HF_HUB_OFFLINE"] = "1"
 warnings.filterwarnings("ignore")
 
@@ -33,23 +37,31 @@ def versions(*names: str) -> dict[str, str]:
 def write(path: Path, tensors: dict[str, torch.Tensor], **metadata: str) -> None:
     """Tensors as one safetensors file whose metadata says which libraries made it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    info = {**versions("torch", "transformers"), **{k: str(v) for k, v in metadata.items()}}
-    save_file({k: v.detach().clone().contiguous() for k, v in tensors.items()}, path, metadata=info)
+    # one key: the library writes several in random order, and the same input shall give the same bytes
+    about = json.dumps({**versions("torch", "transformers"), **metadata})
+    save_file({k: v.detach().clone().contiguous() for k, v in tensors.items()}, path, metadata={"about": about})
 
 
 def perturb(model: torch.nn.Module, generator: torch.Generator) -> None:
     """Random values for EVERY parameter, so that no norm is 1, no bias 0, and logits are far from uniform."""
+    gemma = model.config.model_type.startswith("gemma")
+    # a tied head that reads a residual full of the input token would only repeat it:
+    # small embeddings, loud blocks and a loud last norm let the blocks decide
+    tied = getattr(model.config, "tie_word_embeddings", False) and model.config.model_type not in ("bert", "roberta")
+    last = ("model.norm.weight", "transformer.ln_f.weight")
+    loud = ("lm_head", "o_proj", "down_proj", "c_proj") if tied else ("lm_head",)
     with torch.no_grad():
         for name, p in model.named_parameters():
             noise = torch.randn(p.shape, generator=generator)
             if p.ndim == 1:
                 # norms keep their centre (1, or 0 for Gemma's 1 + w), biases start at 0
-                p.copy_(p + 0.2 * noise)
+                p.copy_(p + 0.2 * noise + (2 if tied and name in last else 0))
             elif "embed" in name or "wte" in name or "wpe" in name:
-                p.copy_(0.4 * noise)
+                p.copy_((0.1 if gemma else 0.2 if tied else 0.4) * noise)
             else:
                 fan_in = p.shape[0] if model.config.model_type == "gpt2" else p[0].numel()
-                p.copy_(noise * (2.5 if "lm_head" in name else 1.1) / fan_in**0.5)
+                gain = 2.5 if any(part in name for part in loud) else 1.1
+                p.copy_(noise * gain / fan_in**0.5)
 
 
 def ids(batch: int, length: int, vocab: int, generator: torch.Generator, low: int = 4) -> torch.Tensor:

@@ -74,8 +74,11 @@ def decoder(name, attempt=0):
             "padded_logits": model(padded, attention_mask=mask, position_ids=positions).logits,
         }
     gap = min(gap1, gap2, gap3)
-    if gap < 0.01 and attempt < 20:
-        return decoder(name, attempt + 1)  # too close a call for single precision
+    variety = len(set(plain[0, PROMPT:].tolist()))
+    # too close a call for single precision, or text that any model would get right: other weights
+    if (gap < 0.01 or variety < 7 or len(fresh) == 0) and attempt < 200:
+        return decoder(name, attempt + 1)
+    print(f"attempt {attempt}:", plain[0, PROMPT:].tolist())
     save(name, model, tensors, gap)
 
 
