@@ -45,18 +45,20 @@ interface SyncAccess {
  */
 export const opfsSink = async (directory: FileSystemDirectoryHandle, file: string): Promise<Sink> => {
   const before = await directory.getFileHandle(file).catch(() => undefined)
-  if ('createWritable' in FileSystemFileHandle.prototype) {
-    const handle = before ?? (await directory.getFileHandle(file, { create: true }))
-    const direct = await handle.createWritable()
+  const target = before ?? (await directory.getFileHandle(file, { create: true }))
+  const undo = async (): Promise<void> => (before ? undefined : directory.removeEntry(file))
+  if ('createWritable' in target) {
+    const direct = await target.createWritable()
     return {
       write: (chunk) => direct.write(chunk as FileSystemWriteChunkType),
       close: () => direct.close(),
       abort: async () => {
         await direct.abort()
-        if (!before) await directory.removeEntry(file)
+        await undo()
       },
     }
   }
+  await undo()
   const temporary = `${file}.${Date.now().toString(36)}.part`
   const handle = (await directory.getFileHandle(temporary, { create: true })) as FileSystemFileHandle & Movable
   const access = await (handle as unknown as { createSyncAccessHandle(): Promise<SyncAccess> }).createSyncAccessHandle()
@@ -73,10 +75,11 @@ export const opfsSink = async (directory: FileSystemDirectoryHandle, file: strin
     close: async () => {
       access.flush()
       access.close()
-      await handle.move?.(file)
+      if (!handle.move) throw new Error(`${file}: this browser cannot name a finished file; save it as a download`)
+      await handle.move(file)
     },
     abort: async () => {
-      access.close()
+      access.close() // a second close does nothing
       await directory.removeEntry(temporary)
     },
   }
