@@ -1,11 +1,4 @@
-import {
-  backend as current,
-  getKernel,
-  ready,
-  registerKernel,
-  setBackend,
-  type TensorInfo,
-} from '@tensorflow/tfjs-core'
+import { getKernel, ready, registerKernel, setBackend, type TensorInfo } from '@tensorflow/tfjs-core'
 import { type Backend, needs } from './backend.ts'
 
 export interface WasmOptions {

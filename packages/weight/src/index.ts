@@ -1,1 +1,6 @@
-export {}
+export { compose } from './compose.ts'
+export { dense, lookup } from './dense.ts'
+export { lowRank } from './low-rank.ts'
+export { fromParts, packed } from './packed.ts'
+export { scale, scaleColumns, scaleRows } from './scale.ts'
+export { rowsOf, sum } from './sum.ts'

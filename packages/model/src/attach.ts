@@ -1,0 +1,238 @@
+import type {
+  Adapter,
+  Attention,
+  InitContext,
+  Network,
+  Params,
+  Rng,
+  RunContext,
+  Scalar,
+  Site,
+  Tensor,
+  Weight,
+} from '@weftjs/spec'
+import { add, keep, tidy } from '@weftjs/tensor'
+import type { TransformerConfig } from './config.ts'
+import { type At, match } from './match.ts'
+import { sitesOf } from './sites.ts'
+import { type Cache, type Hooks, type Inputs, type Next, transformer } from './transformer.ts'
+
+export interface Attachment {
+  // biome-ignore lint/suspicious/noExplicitAny: adapters of any state meet here
+  readonly adapter: Adapter<any>
+  readonly at: At
+  /** stands in the names of its tensors; the adapter's own by default */
+  readonly name?: string
+}
+
+export interface ForwardOptions {
+  readonly cache?: Cache
+  readonly training?: boolean
+  /** noise of this pass (dropout), where training */
+  readonly rng?: Rng
+}
+
+export interface Pass {
+  /** [B, T, D] after the last norm */
+  readonly hidden: Tensor
+  /** [..., V] */
+  head(hidden: Tensor): Tensor
+  /** the head as a plain matrix [V, D], where nothing but a weight acts there: the way to losses that never make all logits */
+  readonly headWeight: Weight | undefined
+  /** what adapters asked to add to the loss */
+  readonly penalty: Scalar | undefined
+}
+
+/** One adapter at one site. */
+export interface Bound {
+  readonly site: Site
+  readonly adapter: Adapter
+  /** its tensors in `params` and `constants` are `${prefix}.${key}` */
+  readonly prefix: string
+  readonly base: Weight | undefined
+}
+
+/** A network with adapters: `params` is exactly what trains, `constants` what is saved with it but held fixed. */
+export interface Tuned {
+  readonly network: Network<TransformerConfig>
+  readonly sites: readonly Site[]
+  readonly bound: readonly Bound[]
+  readonly params: Params
+  readonly constants: Params
+  run(params: Params, inputs: Inputs, options?: ForwardOptions): Pass
+  /** ids [B, T] → logits [B, T, V] */
+  forward(params: Params, inputs: Inputs, options?: ForwardOptions): { logits: Tensor }
+  /** the network with every weight adapter folded in, in the format that each base has */
+  fold(params: Params): Network<TransformerConfig>
+}
+
+const stateOf = ({ prefix }: Bound, params: Params): Params => {
+  const state: Record<string, Tensor> = {}
+  for (const name of Object.keys(params))
+    if (name.startsWith(`${prefix}.`)) state[name.slice(prefix.length + 1)] = params[name]!
+  return state
+}
+
+/** Put adapters on a network; the one place where methods meet a model. The network itself is never changed. */
+export const attach = (network: Network<TransformerConfig>, attachments: readonly Attachment[], rng: Rng): Tuned => {
+  const sites = sitesOf(network)
+  const params: Record<string, Tensor> = {}
+  const constants: Record<string, Tensor> = {}
+  const bound: Bound[] = []
+  const bases = new Map<string, Weight>()
+
+  for (const { adapter, at, name = adapter.name } of attachments) {
+    const common = new Map<string, Tensor>()
+    for (const site of match(sites, at)) {
+      const prefix = `${site.name}.${name}`
+      if (bound.some((b) => b.prefix === prefix))
+        throw new Error(`${site.name}: two adapters named '${name}' meet here; give one of them a 'name'`)
+      if (adapter.weight && !site.weight && !adapter.around && !adapter.attend)
+        throw new Error(
+          `${site.name} (${site.kind}) has no weight for '${adapter.name}' to adapt; narrow "at" to linear sites`,
+        )
+      const here: Site = bases.has(site.name) ? { ...site, weight: bases.get(site.name)! } : site
+      const context: InitContext = {
+        rng: rng.fork(prefix),
+        shared: (key, make) => {
+          if (!common.has(key)) {
+            const made = tidy(() => keep(make()))
+            common.set(key, made)
+            constants[`${name}.shared.${key}`] = made
+          }
+          return common.get(key) as never
+        },
+      }
+      const { state, trains, base } = adapter.init(here, context)
+      if (base) bases.set(site.name, base)
+      for (const [key, tensor] of Object.entries(state) as [string, Tensor][])
+        (!trains || trains.includes(key) ? params : constants)[`${prefix}.${key}`] = tensor
+      bound.push({ site: here, adapter, prefix, base })
+    }
+  }
+  const bySite = group(bound)
+
+  const run: Tuned['run'] = (values, inputs, { cache, training = false, rng: noise } = {}) => {
+    const scratch = new Map<string, Tensor>()
+    let penalty: Scalar | undefined
+    const all = { ...constants, ...values }
+    const contexts = new Map<Bound, { state: Params; context: RunContext }>()
+    const of = (b: Bound): { state: Params; context: RunContext } => {
+      let found = contexts.get(b)
+      if (!found) {
+        const state = stateOf(b, all)
+        const context: RunContext = {
+          site: b.site,
+          training,
+          inputs,
+          scratch,
+          ...(noise && { rng: noise.fork(b.prefix) }),
+          get inner() {
+            return Object.keys(values)
+              .filter((n) => n === b.site.name || n.startsWith(`${b.site.name}.`))
+              .map((n) => values[n]!)
+          },
+          penalty: (term) => {
+            penalty = penalty ? (add(penalty, term) as Scalar) : term
+          },
+        }
+        found = { state, context }
+        contexts.set(b, found)
+      }
+      return found
+    }
+    const hooks: Hooks = {
+      vector: (name) => values[name] ?? network.vectors[name],
+      weight: (name) => {
+        let weight = bases.get(name) ?? baseWeight(network, name)
+        for (const b of bySite.get(name) ?? []) {
+          const { state, context } = of(b)
+          weight = b.adapter.weight?.(weight, state, context) ?? weight
+        }
+        return weight
+      },
+      around: (name, next) =>
+        (bySite.get(name) ?? []).reduce<Next>((inner, b) => {
+          if (!b.adapter.around) return inner
+          const { state, context } = of(b)
+          return (x) => b.adapter.around!(inner, x, state, context)
+        }, next),
+      attend: (name, next) =>
+        (bySite.get(name) ?? []).reduce<(x: Attention) => Tensor>((inner, b) => {
+          if (!b.adapter.attend) return inner
+          const { state, context } = of(b)
+          return (x) => b.adapter.attend!(inner, x, state, context)
+        }, next),
+    }
+    const { hidden, head } = transformer(network.config, hooks, cache)
+    const plainHead =
+      !bySite.get('model')?.some((b) => b.adapter.around) && !bySite.get('head')?.some((b) => b.adapter.around)
+    const h = hidden(inputs)
+    return {
+      hidden: h,
+      head,
+      headWeight:
+        plainHead && !hooks.vector('head.bias') && network.config.output === 'causal'
+          ? hooks.weight('head')
+          : undefined,
+      get penalty() {
+        return penalty
+      },
+    }
+  }
+
+  return {
+    network,
+    sites,
+    bound,
+    params,
+    constants,
+    run,
+    forward: (values, inputs, options) => {
+      const { hidden, head } = run(values, inputs, options)
+      return { logits: head(hidden) }
+    },
+    fold: (values) => {
+      const all = { ...constants, ...values }
+      const weights: Record<string, Weight> = { ...network.weights }
+      for (const [name, list] of bySite) {
+        const stuck = list.find((b) => b.adapter.around || b.adapter.attend || !b.adapter.weight)
+        if (stuck)
+          throw new Error(
+            `${name}: '${stuck.adapter.name}' acts around the module, not on its weight, so it cannot be folded`,
+          )
+        const base = bases.get(name) ?? baseWeight(network, name)
+        weights[name] = tidy(() => {
+          const context: RunContext = {
+            site: list[0]!.site,
+            training: false,
+            inputs: {},
+            inner: [],
+            scratch: new Map(),
+            penalty: () => {},
+          }
+          const adapted = list.reduce((w, b) => b.adapter.weight!(w, stateOf(b, all), context), base)
+          const folded = base.like(adapted.dense())
+          for (const t of Object.values(folded.parts)) keep(t)
+          return folded as never
+        }) as unknown as Weight
+      }
+      const vectors = { ...network.vectors }
+      for (const name of Object.keys(values)) if (name in vectors) vectors[name] = values[name]!
+      const untied = network.config.tied && weights['head'] !== undefined
+      return { config: untied ? { ...network.config, tied: false } : network.config, weights, vectors }
+    },
+  }
+}
+
+const baseWeight = ({ config, weights }: Network<TransformerConfig>, name: string): Weight => {
+  const found = weights[name] ?? (name === 'head' && config.tied ? weights['embed'] : undefined)
+  if (!found) throw new Error(`${name}: the network has no such weight`)
+  return found
+}
+
+const group = (bound: readonly Bound[]): Map<string, Bound[]> => {
+  const map = new Map<string, Bound[]>()
+  for (const b of bound) map.set(b.site.name, [...(map.get(b.site.name) ?? []), b])
+  return map
+}

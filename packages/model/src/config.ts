@@ -1,0 +1,63 @@
+import type { Config } from '@weftjs/spec'
+import type { Activation } from '@weftjs/tensor'
+
+/** Rotary position embedding: inverse frequencies and what a scaling rule does to them. */
+export interface Rope {
+  /** base of the geometric series of wavelengths */
+  readonly theta: number
+  /** the scaling rule as the checkpoint states it (`rope_type`, `factor`, ...); none for plain rotary embedding */
+  readonly scaling?: Config
+}
+
+/** What the one transformer needs to know; every architecture is a function from Hugging Face's config to this. */
+export interface TransformerConfig {
+  /** `model_type` of the checkpoint */
+  readonly architecture: string
+  readonly vocabulary: number
+  /** D, width of the residual stream */
+  readonly width: number
+  readonly layers: number
+  /** H query heads in groups that share G key-value heads of width S */
+  readonly heads: number
+  readonly kvHeads: number
+  readonly headWidth: number
+  /** F, hidden units of the MLP */
+  readonly hidden: number
+  readonly maxLength: number
+  readonly causal: boolean
+  readonly norm: 'rms' | 'layer'
+  readonly eps: number
+  /** added to the stored scale of every norm: 1 in Gemma */
+  readonly normOffset: number
+  /** where a block's norms stand; `sandwich` has one before and one after each half */
+  readonly placement: 'pre' | 'post' | 'sandwich'
+  readonly activation: Activation
+  /** down(f(gate)⊙up) instead of down(f(up)) */
+  readonly gated: boolean
+  /** q, k and v in one matrix `attn.qkv` (GPT-2) */
+  readonly fused: boolean
+  readonly rope?: Rope
+  /** rotary embedding of the sliding layers, where it differs (Gemma 3) */
+  readonly ropeLocal?: Rope
+  /** learned positions start at this row (2 in RoBERTa); absent where positions are not learned */
+  readonly positionOffset?: number
+  /** per layer: does it see only `window` keys back? */
+  readonly sliding: readonly boolean[]
+  readonly window?: number
+  /** factor of q·kᵀ */
+  readonly scale: number
+  /** c·tanh(score/c) on attention scores and on logits (Gemma 2) */
+  readonly softcap?: number
+  readonly logitSoftcap?: number
+  /** embeddings are multiplied by this: √D in Gemma */
+  readonly embedScale: number
+  /** the head is the embedding matrix */
+  readonly tied: boolean
+  /** what the model reads and what it ends in */
+  readonly input: 'tokens' | 'patches'
+  readonly output: 'causal' | 'masked' | 'classes' | 'none'
+  /** of images, for `patches` */
+  readonly image?: { readonly size: number; readonly patch: number; readonly channels: number }
+  /** config.json as it was read, written back as it was */
+  readonly source: Config
+}

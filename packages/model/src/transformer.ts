@@ -1,0 +1,181 @@
+import type { Attention, Params, Tensor, Weight } from '@weftjs/spec'
+import {
+  activate,
+  add,
+  attention,
+  cast,
+  equal,
+  expandDims,
+  glu,
+  layerNorm,
+  mul,
+  range,
+  reshape,
+  rmsNorm,
+  rotary,
+  slice,
+  split,
+  sub,
+  tidy,
+  transpose,
+} from '@weftjs/tensor'
+import { lookup, rowsOf } from '@weftjs/weight'
+import type { TransformerConfig } from './config.ts'
+import { rotaryTables } from './rope.ts'
+
+export type Next = (x: Tensor) => Tensor
+
+/** The two seams of a model: what a layer multiplies by, and what happens around a named module. */
+export interface Hooks {
+  weight(site: string): Weight
+  /** a bias, a norm's scale; undefined where the model has none */
+  vector(name: string): Tensor | undefined
+  around(site: string, next: Next): Next
+  attend(site: string, next: (x: Attention) => Tensor): (x: Attention) => Tensor
+}
+
+/** Keys and values of earlier tokens: takes the new ones of a layer, gives all of them back. */
+export interface Cache {
+  /** tokens already held */
+  readonly length: number
+  extend(layer: number, k: Tensor, v: Tensor): { k: Tensor; v: Tensor }
+}
+
+/**
+ * What a forward pass reads: `ids` [B, T] int32 (or `pixels` [B, channels, size, size]), and, where they differ from the
+ * plain case, `positions` [B, T], `segments` [B, T] (tokens see only their own), `mask` [B, K] (0 hides a key), `types` [B, T].
+ */
+export type Inputs = Params
+
+/** what all blocks of one forward pass share */
+interface Pass {
+  readonly bias?: Tensor
+  readonly global?: { cos: Tensor; sin: Tensor }
+  readonly local?: { cos: Tensor; sin: Tensor }
+}
+
+/** −1e9 where a key is hidden: [B, 1, T, K] from segments, [B, 1, 1, K] from a mask */
+const prepare = (c: TransformerConfig, inputs: Inputs, positions: Tensor, length: number): Pass => {
+  const hide = (visible: Tensor): Tensor => mul(sub(1, cast(visible, 'float32')), -1e9)
+  const { segments, mask } = inputs
+  const biases = [
+    segments && expandDims(hide(equal(expandDims(segments, 2), expandDims(segments, 1))), 1),
+    mask && expandDims(expandDims(hide(mask), 1), 1),
+  ].filter((b) => b !== undefined)
+  return {
+    ...(biases.length && { bias: biases.reduce((a, b) => add(a, b)) }),
+    ...(c.rope && { global: rotaryTables(c, c.rope, positions, length) }),
+    ...(c.ropeLocal && { local: rotaryTables(c, c.ropeLocal, positions, length) }),
+  }
+}
+
+/** B batch, T tokens, K keys, D width, H heads, G key-value heads, S head width, F hidden, V vocabulary */
+export const transformer = (
+  c: TransformerConfig,
+  { weight, vector, around, attend }: Hooks,
+  cache?: Cache,
+): { hidden: (inputs: Inputs) => Tensor; head: Next } => {
+  const at = (site: string, x: Tensor, run: Next): Tensor => around(site, run)(x)
+  const linear = (site: string, x: Tensor): Tensor =>
+    at(site, x, (x) => {
+      const y = weight(site).apply(x)
+      const bias = vector(`${site}.bias`)
+      return bias ? add(y, bias) : y
+    })
+  const norm = (site: string, x: Tensor): Tensor =>
+    at(site, x, (x) => {
+      const stored = vector(site)!
+      const scale = c.normOffset ? add(stored, c.normOffset) : stored
+      return c.norm === 'rms' ? rmsNorm(x, scale, c.eps) : layerNorm(x, scale, vector(`${site}.bias`)!, c.eps)
+    })
+  const has = (name: string): boolean => vector(name) !== undefined
+
+  /** [B, T, n·S] → [B, n, T, S] */
+  const heads = (x: Tensor, n: number): Tensor =>
+    transpose(reshape(x, [x.shape[0]!, x.shape[1]!, n, c.headWidth]), [0, 2, 1, 3])
+  const merge = (x: Tensor): Tensor => reshape(transpose(x, [0, 2, 1, 3]), [x.shape[0]!, x.shape[2]!, -1])
+
+  const attn =
+    (b: string, layer: number, pass: Pass): Next =>
+    (x) => {
+      const parts = c.fused
+        ? split(
+            linear(`${b}.attn.qkv`, x),
+            [c.heads * c.headWidth, c.kvHeads * c.headWidth, c.kvHeads * c.headWidth],
+            -1,
+          )
+        : ['q', 'k', 'v'].map((n) => linear(`${b}.attn.${n}`, x))
+      let [q, k, v] = parts.map((p, n) => heads(p, n ? c.kvHeads : c.heads)) as [Tensor, Tensor, Tensor]
+      if (has(`${b}.attn.qnorm`)) {
+        q = norm(`${b}.attn.qnorm`, q)
+        k = norm(`${b}.attn.knorm`, k)
+      }
+      const sliding = c.sliding[layer] ?? false
+      const tables = sliding && c.ropeLocal ? pass.local : pass.global
+      if (tables) {
+        q = rotary(q, tables.cos, tables.sin)
+        k = rotary(k, tables.cos, tables.sin)
+      }
+      if (cache) ({ k, v } = cache.extend(layer, k, v))
+      const core = attend(`${b}.attn.core`, ({ q, k, v, bias, causal }) =>
+        attention(q, k, v, bias, {
+          scale: c.scale,
+          causal,
+          window: sliding ? c.window : undefined,
+          softcap: c.softcap,
+        }),
+      )
+      return linear(`${b}.attn.o`, merge(core({ q, k, v, causal: c.causal, ...(pass.bias && { bias: pass.bias }) })))
+    }
+
+  const mlp =
+    (b: string): Next =>
+    (x) => {
+      const up = linear(`${b}.mlp.up`, x) // [B, T, F]
+      const f = c.gated ? glu(linear(`${b}.mlp.gate`, x), up, c.activation) : activate(up, c.activation)
+      return linear(`${b}.mlp.down`, f)
+    }
+
+  const block =
+    (layer: number, pass: Pass): Next =>
+    (h) => {
+      const b = `blocks.${layer}`
+      const half = (n: 1 | 2, site: string, run: Next, h: Tensor): Tensor => {
+        if (c.placement === 'post') return norm(`${b}.norm${n}`, add(h, at(site, h, run)))
+        const y = at(site, norm(`${b}.norm${n}`, h), run)
+        return add(h, c.placement === 'sandwich' ? norm(`${b}.norm${n}post`, y) : y)
+      }
+      return half(2, `${b}.mlp`, mlp(b), half(1, `${b}.attn`, attn(b, layer, pass), h))
+    }
+
+  /** ids [B, T] → [B, T, D] */
+  const embedTokens = (inputs: Inputs, positions: Tensor): Tensor => {
+    let h = at('embed', inputs['ids']!, (ids) => rowsOf(weight('embed'), ids))
+    if (c.embedScale !== 1) h = mul(h, c.embedScale)
+    const learned = vector('positions') // [P, D]
+    if (learned) {
+      const index = c.positionOffset ? cast(add(positions, c.positionOffset), 'int32') : positions
+      h = add(h, lookup(learned, index))
+    }
+    const types = vector('types') // [2, D]
+    if (types) {
+      const given = inputs['types']
+      h = add(h, given ? lookup(types, given) : slice(types, [0, 0], [1, c.width]))
+    }
+    return has('embed.norm') ? norm('embed.norm', h) : h
+  }
+
+  /** [B, T, D] after the last norm */
+  const hidden = (inputs: Inputs): Tensor => {
+    const T = inputs['ids']!.shape[1]!
+    const past = cache?.length ?? 0
+    const positions = inputs['positions'] ?? (expandDims(range(past, past + T, 1, 'int32'), 0) as Tensor)
+    const pass = prepare(c, inputs, positions, past + T)
+    let h = embedTokens(inputs, positions)
+    for (let i = 0; i < c.layers; i++) h = tidy(() => at(`blocks.${i}`, h, block(i, pass)))
+    return has('norm') ? norm('norm', h) : h
+  }
+  const head = (h: Tensor): Tensor => linear('head', h)
+
+  return { hidden, head }
+}

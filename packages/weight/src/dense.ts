@@ -1,0 +1,17 @@
+import type { Tensor, Tensor2D, Weight } from '@weftjs/spec'
+import { gather, linear, reshape } from '@weftjs/tensor'
+
+/** W as it is, w [out, in] */
+export const dense = (w: Tensor2D): Weight => ({
+  shape: w.shape,
+  format: 'dense',
+  parts: { weight: w },
+  apply: (x) => linear(x, w),
+  dense: () => w,
+  like: dense,
+  rows: (index) => lookup(w, index),
+})
+
+/** rows of w [n, d] by index [...] int32 → [..., d] */
+export const lookup = (w: Tensor, index: Tensor): Tensor =>
+  reshape(gather(w, reshape(index, [-1]) as never), [...index.shape, w.shape[1]!])

@@ -1,0 +1,34 @@
+import type { Codec, Params, Tensor, Tensor2D, Weight } from '@weftjs/spec'
+import { defineKernel, linear, matMul, reshape } from '@weftjs/tensor'
+import { lookup } from './dense.ts'
+
+interface Attrs {
+  readonly codec: Codec
+  readonly shape: readonly [number, number]
+}
+
+/** The decoded matrix lives within one product, forward and backward: nothing of it stays on the tape. */
+const product = defineKernel<Record<string, Tensor | undefined>, Attrs>({
+  name: 'PackedMatMul',
+  plain: ({ x, ...parts }, { codec, shape }) =>
+    codec.matmul?.(x!, parts as Params, shape) ?? linear(x!, codec.decode(parts as Params, shape)),
+  keeps: () => [], // the parts are constants that outlive the step: see `attrs`
+  gradient: ({ dy, attrs, shapes }) => {
+    const { codec, shape, parts } = attrs as Attrs & { parts: Params }
+    return { x: reshape(matMul(reshape(dy, [-1, shape[0]]), codec.decode(parts, shape)), shapes['x'] as number[]) }
+  },
+})
+
+/** A matrix in a codec's format, frozen: `apply` decodes as it multiplies, and again for the gradient of x. */
+export const packed = (codec: Codec, w: Tensor2D): Weight => fromParts(codec, codec.encode(w), w.shape)
+
+/** the same from parts that are already encoded (read from a file) */
+export const fromParts = (codec: Codec, parts: Params, shape: readonly [number, number]): Weight => ({
+  shape,
+  format: codec.name,
+  parts,
+  apply: (x) => product({ x, ...parts }, { codec, shape, parts } as Attrs),
+  dense: () => codec.decode(parts, shape),
+  like: (v) => packed(codec, v),
+  rows: (index) => codec.rows?.(parts, shape, index) ?? lookup(codec.decode(parts, shape), index),
+})
