@@ -25,6 +25,7 @@ const headerOf = (names: readonly string[], name: string): readonly string[] => 
 
 /**
  * Rows of a CSV file (RFC 4180; LF or CRLF; quoted fields may hold line ends), all values strings; blank lines are left out. Streaming.
+ * A carriage return at the end of a row's last field is taken for part of the line end.
  * Throws at a row with more or fewer fields than the header, at a stray or missing quote, naming the row (the header is row 1).
  */
 export const csv = (input: Input, { delimiter = ',', columns }: CsvOptions = {}): AsyncIterable<Row> =>

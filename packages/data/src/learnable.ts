@@ -26,7 +26,10 @@ export const learnable = ({ vocabulary = Number.POSITIVE_INFINITY, note }: Learn
       if (!example.labels.some((label, i) => i > 0 && label !== -100)) idle++
       yield example
     }
-    if (total === 0) throw new Error('the data holds no rows; is the file empty, or is everything in it filtered out?')
+    if (total === 0)
+      throw new Error(
+        'the data holds no rows; is the file empty, is everything in it filtered out, or was it a stream, which can be read only once?',
+      )
     if (idle === total)
       throw new Error(
         `none of the ${total} examples has a token to learn from; are prompts longer than "length", completions empty, or all labels -100?`,
