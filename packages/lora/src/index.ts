@@ -1,1 +1,1 @@
-export {}
+export { type LoraOptions, type LoraState, lora } from './lora.ts'

@@ -9,11 +9,13 @@ import type {
   Scalar,
   Site,
   Tensor,
+  Tensor2D,
   Weight,
 } from '@weftjs/spec'
 import { add, keep, tidy } from '@weftjs/tensor'
+import { dense } from '@weftjs/weight'
 import type { TransformerConfig } from './config.ts'
-import { type At, match } from './match.ts'
+import { type At, match, matcherOfNames } from './match.ts'
 import { sitesOf } from './sites.ts'
 import { type Cache, type Hooks, type Inputs, type Next, transformer } from './transformer.ts'
 
@@ -73,13 +75,27 @@ const stateOf = ({ prefix }: Bound, params: Params): Params => {
   return state
 }
 
+export interface AttachOptions {
+  /**
+   * Tensors of the network itself that train whole, by glob over their names: `**` for full fine-tuning, `**.bias` for
+   * biases, `head` for a new head. Their values stand in `params` under their own names.
+   */
+  readonly train?: string | readonly string[]
+}
+
 /** Put adapters on a network; the one place where methods meet a model. The network itself is never changed. */
-export const attach = (network: Network<TransformerConfig>, attachments: readonly Attachment[], rng: Rng): Tuned => {
+export const attach = (
+  network: Network<TransformerConfig>,
+  attachments: readonly Attachment[],
+  rng: Rng,
+  { train }: AttachOptions = {},
+): Tuned => {
   const sites = sitesOf(network)
   const params: Record<string, Tensor> = {}
   const constants: Record<string, Tensor> = {}
   const bound: Bound[] = []
   const bases = new Map<string, Weight>()
+  if (train !== undefined) Object.assign(params, trainedWhole(network, train))
 
   for (const { adapter, at, name = adapter.name } of attachments) {
     const common = new Map<string, Tensor>()
@@ -111,6 +127,12 @@ export const attach = (network: Network<TransformerConfig>, attachments: readonl
     }
   }
   const bySite = group(bound)
+
+  const baseOf = (name: string, values: Params): Weight => {
+    const own =
+      values[name] ?? (name === 'head' && network.config.tied && !network.weights['head'] ? values['embed'] : undefined)
+    return own ? dense(own as Tensor2D) : (bases.get(name) ?? baseWeight(network, name))
+  }
 
   const run: Tuned['run'] = (values, inputs, { cache, training = false, rng: noise } = {}) => {
     const scratch = new Map<string, Tensor>()
@@ -144,7 +166,7 @@ export const attach = (network: Network<TransformerConfig>, attachments: readonl
     const hooks: Hooks = {
       vector: (name) => values[name] ?? network.vectors[name],
       weight: (name) => {
-        let weight = bases.get(name) ?? baseWeight(network, name)
+        let weight = baseOf(name, values)
         for (const b of bySite.get(name) ?? []) {
           const { state, context } = of(b)
           weight = b.adapter.weight?.(weight, state, context) ?? weight
@@ -195,13 +217,14 @@ export const attach = (network: Network<TransformerConfig>, attachments: readonl
     fold: (values) => {
       const all = { ...constants, ...values }
       const weights: Record<string, Weight> = { ...network.weights }
+      for (const name of Object.keys(values)) if (name in weights) weights[name] = dense(values[name] as Tensor2D)
       for (const [name, list] of bySite) {
         const stuck = list.find((b) => b.adapter.around || b.adapter.attend || !b.adapter.weight)
         if (stuck)
           throw new Error(
             `${name}: '${stuck.adapter.name}' acts around the module, not on its weight, so it cannot be folded`,
           )
-        const base = bases.get(name) ?? baseWeight(network, name)
+        const base = baseOf(name, values)
         weights[name] = tidy(() => {
           const context: RunContext = {
             site: list[0]!.site,
@@ -223,6 +246,23 @@ export const attach = (network: Network<TransformerConfig>, attachments: readonl
       return { config: untied ? { ...network.config, tied: false } : network.config, weights, vectors }
     },
   }
+}
+
+const trainedWhole = (
+  { weights, vectors }: Network<TransformerConfig>,
+  patterns: string | readonly string[],
+): Params => {
+  const wanted = matcherOfNames(patterns)
+  const found: Record<string, Tensor> = {}
+  for (const name of Object.keys(weights).filter(wanted)) {
+    const { parts, format } = weights[name]!
+    if (format !== 'dense')
+      throw new Error(`${name}: a weight in format '${format}' cannot train whole; narrow "train" or keep it dense`)
+    found[name] = parts['weight']!
+  }
+  for (const name of Object.keys(vectors).filter(wanted)) found[name] = vectors[name]!
+  if (!Object.keys(found).length) throw new Error(`train: no tensor of the network matches ${JSON.stringify(patterns)}`)
+  return found
 }
 
 const baseWeight = ({ config, weights }: Network<TransformerConfig>, name: string): Weight => {

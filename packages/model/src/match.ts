@@ -8,8 +8,14 @@ const asPath = (name: string): string => name.replaceAll('.', '/')
 
 export const matcher = (at: At): ((site: Site) => boolean) => {
   if (typeof at === 'function') return at
-  const tests = [at].flat().map((pattern) => picomatch(asPath(pattern)))
-  return (site) => tests.some((test) => test(asPath(site.name)))
+  const test = matcherOfNames(at)
+  return (site) => test(site.name)
+}
+
+/** does a dotted name match one of the globs? */
+export const matcherOfNames = (patterns: string | readonly string[]): ((name: string) => boolean) => {
+  const tests = [patterns].flat().map((pattern) => picomatch(asPath(pattern)))
+  return (name) => tests.some((test) => test(asPath(name)))
 }
 
 /** the sites that match, or an error that shows the names nearest to what was asked for */

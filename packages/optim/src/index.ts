@@ -1,1 +1,13 @@
-export {}
+export { type AdamOptions, type AdamState, type AdamwOptions, adamw, scaleByAdam } from './adamw.ts'
+export { constant, cosine, linear, type ScheduleOptions } from './schedule.ts'
+export { type SgdOptions, sgd } from './sgd.ts'
+export { type Step, type StepContext, type TrainOptions, train } from './train.ts'
+export {
+  addDecayedWeights,
+  chain,
+  clipByGlobalNorm,
+  partition,
+  type Schedule,
+  scaleByLearningRate,
+  stateless,
+} from './transform.ts'

@@ -38,6 +38,10 @@ export interface Site {
   readonly in: number
   readonly out: number
   readonly weight?: Weight
+  /** the module's path in the checkpoint it came from, as PEFT names it: `model.layers.0.self_attn.q_proj` */
+  readonly module?: string
+  /** the checkpoint keeps this matrix as [in, out] (GPT-2's Conv1D) */
+  readonly transposed?: boolean
   /** hidden units this matrix writes and reads, for permuting, pruning, growing: ['qk.3', 'residual'] */
   readonly axes?: readonly [output: string, input: string]
 }
