@@ -14,7 +14,7 @@ export const events: Readonly<Record<string, readonly string[]>> = {
     'This cat brought {crew=w.full} a present. She laid it {place}, where {w.his} bare foot would find it. "{saying}" {w.he} cried, and was so moved that {w.he} went up the mast.',
     'At {hour} {thing=t.the} began to roll. {t.it} rolled past {crew=w.full}. {t.it} rolled past {crew=v.full}. This cat walked after {t.them} the whole way, {how}, as one walks behind a coffin.',
     '{crew=w.full} asks who put a paw upon the wet paint. It is a small paw. There are nineteen Tall Ones aboard, and any one of them may have borrowed it.',
-    'This cat was carried. She had been {place}, and she was carried {place}, by {crew=w.full}, who said "{saying}" all the way. She has walked back. It is a matter of law.',
+    'This cat was carried. She had been {place}, and she was put {place}, by {crew=w.full}, who said "{saying}" all the way. She has walked back. It is a matter of law.',
     'A word upon {thing=t.the}. {t.it} {t.has} four corners, and this cat has used three.',
     'They were to sail at noon. They did not sail at noon. This cat was upon {thing=t.the}, and {crew=w.full} had not the heart, and {crew=v.full} had not the gloves.',
     '{crew=w.full} swept this cat off {thing=t.the} at {hour}. {crew=v.full} swept her off at the bell. She has been swept off {small} times, and each time she has been {how-warm} when she came back to it.',

@@ -99,7 +99,7 @@ export const thing: readonly Entry[] = [
 
 export const fish: readonly Entry[] = [
   ...words(
-    `herring, cod, mackerel, sole, haddock, sprat, pilchard, trout, salmon, bream, whiting, eel, turbot, flying fish, kipper, crab's leg, tail of a cod, head of a haddock, sardine, mullet, smelt, slice of plaice, good half of a herring, very small perch`,
+    `herring, cod, mackerel, sole, haddock, sprat, pilchard, trout, salmon, bream, whiting, eel, turbot, flying fish, kipper, crab's leg, cod's tail, haddock's head, sardine, mullet, smelt, plaice, half herring, perch, anchovy`,
   ).map(single),
 ]
 

@@ -38,7 +38,7 @@ export const scenes: Readonly<Record<string, readonly string[]>> = {
     '{port=h} is a town with {small} fish shops. This cat has been to all of them, and she is not asked back to {small}.',
     'At {port=h} they gave the Captain {thing.a} for {small} barrels and {thing.a}. This cat was not for sale. She was asked for twice.',
     'Land. It is {port=h}, and it smells of {treat-bare}. Every Tall One is at the rail. This cat is {place}, where they left {treat}.',
-    'We lay a night at {port=h}. A black cat on the quay told this cat the news, which was {fish.bare}, and where it is kept, and who does not lock the door.',
+    'We lay a night at {port=h}. A black cat on the quay told this cat the news, which was {fish.a}, and where it is kept, and who does not lock the door.',
     'We have left {port=h}. {crew=w.short} wept. {w.he} had met someone. This cat had met {fish.a}, and did not make a show of it.',
     'We took on water at {port=h}. More water! There it lay on every side, {sea}, and they went ashore and paid for it.',
     '{crew=w.full} came back from {port=h} with {thing.a} and one shoe. {w.he} sang until {hour}.',
