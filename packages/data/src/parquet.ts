@@ -1,5 +1,4 @@
 import { type AsyncBuffer, type FileMetaData, parquetMetadataAsync, parquetReadObjects, parquetSchema } from 'hyparquet'
-import { compressors } from 'hyparquet-compressors'
 import { type RandomInput, randomAccess } from './input.ts'
 import { lazy } from './lazy.ts'
 import { placed, type Row } from './row.ts'
@@ -48,6 +47,10 @@ export const parquet = (input: RandomInput, { columns }: ParquetOptions = {}): A
     const missing = columns?.find((column) => !found.includes(column))
     if (missing !== undefined)
       throw new Error(`${name}: no column "${missing}"; found ${found.map((c) => `"${c}"`).join(', ')}`)
+    // hyparquet itself knows Snappy; the others are fetched only for files that use them
+    const codecs = metadata.row_groups.flatMap((group) => group.columns.map((column) => column.meta_data?.codec))
+    const others = codecs.some((codec) => codec !== undefined && codec !== 'UNCOMPRESSED' && codec !== 'SNAPPY')
+    const compression = others ? { compressors: (await import('hyparquet-compressors')).compressors } : {}
     let rowStart = 0
     for (const [index, group] of metadata.row_groups.entries()) {
       const rowEnd = rowStart + Number(group.num_rows)
@@ -58,7 +61,7 @@ export const parquet = (input: RandomInput, { columns }: ParquetOptions = {}): A
           metadata,
           rowStart,
           rowEnd,
-          compressors,
+          ...compression,
           ...(columns && { columns: [...columns] }),
         }),
       )

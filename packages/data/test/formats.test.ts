@@ -13,7 +13,7 @@ import {
   textExamples,
   truncate,
 } from '../src/index.ts'
-import { BOS, bytes, EOS, utf, words } from './toy.ts'
+import { BOS, bytes, EOS, utf, watched, words } from './toy.ts'
 
 const run = (stage: (rows: AsyncIterable<Row>) => AsyncIterable<Example>, ...rows: Row[]) => collect(stage(from(rows)))
 /** the text that carries loss */
@@ -223,10 +223,7 @@ describe('chat', () => {
 
   it('notes a token that runs over the border of a turn', async () => {
     const notes: string[] = []
-    const glued = {
-      ...words(),
-      chat: (list: readonly Message[], o = {}) => list.map((m) => m.content).join('') + ('x' in o ? '' : ''),
-    }
+    const glued = { ...words(), chat: (list: readonly Message[]) => list.map((m) => m.content).join('') }
     await run(chat({ tokenizer: glued, note: (n) => notes.push(n) }), talk('ab', 'cd'))
     expect(notes).toEqual([expect.stringContaining('row 1: a token runs over the border of a turn')])
   })
@@ -286,5 +283,33 @@ describe('learnable and truncate', () => {
     )
     expect(cut.map(({ ids }) => ids.length)).toEqual([2, 2, 2])
     expect(notes).toEqual([expect.stringContaining('example 2 has 3 tokens, more than length 2')])
+  })
+})
+
+describe('laziness', () => {
+  const tokenizer = bytes()
+  const talk = [{ role: 'assistant', content: 'a' }]
+  const row = { text: 'a', prompt: 'p', completion: 'c', messages: talk, input_ids: [1, 2] }
+  it.each([
+    ['textExamples', textExamples({ tokenizer })],
+    ['completion', completion({ tokenizer })],
+    ['chat', chat({ tokenizer })],
+    ['ids', ids()],
+  ])('%s reads a row for an example, and closes its source', async (_, stage) => {
+    const source = watched([row, row, row])
+    for await (const example of stage(source)) {
+      expect(example.ids.length).toBe(example.labels.length)
+      break
+    }
+    expect(source).toMatchObject({ pulled: 1, closed: 1 })
+  })
+
+  it('learnable passes an example on before it pulls the next', async () => {
+    const source = watched([
+      { ids: [1], labels: [1] },
+      { ids: [1], labels: [1] },
+    ])
+    for await (const _ of learnable()(source)) break
+    expect(source).toMatchObject({ pulled: 1, closed: 1 })
   })
 })

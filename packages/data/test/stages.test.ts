@@ -326,3 +326,20 @@ describe('laziness', () => {
     expect(source.closed).toBe(1)
   })
 })
+
+describe('the package', () => {
+  it('exports every method that a file is named after', () => {
+    const files = import.meta.glob<Record<string, unknown>>('../src/*.ts', { eager: true })
+    const index = files['../src/index.ts']!
+    const support = ['lazy', 'row', 'rows', 'tokens', 'input', 'utf8', 'index']
+    const methods = Object.keys(files)
+      .map((path) => path.slice('../src/'.length, -'.ts'.length))
+      .filter((name) => !support.includes(name))
+    expect(methods.length).toBeGreaterThan(25)
+    for (const name of methods) {
+      const camel = name.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase())
+      expect(files[`../src/${name}.ts`], name).toHaveProperty(camel)
+      expect(index[camel], name).toBe(files[`../src/${name}.ts`]![camel])
+    }
+  })
+})
