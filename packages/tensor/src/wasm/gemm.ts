@@ -1,0 +1,246 @@
+/**
+ * Single-precision matrix product for the tfjs wasm heap, in SIMD: tiles of a few rows x 8 held in registers, the right
+ * side packed into panels of 8 columns (Goto and van de Geijn, ACM TOMS 34(3), 2008).
+ * Letters: C [m, n] = A [m, k] · B [k, n]; all strides are bytes, all matrices row by row.
+ */
+import {
+  assemble,
+  type Code,
+  i32,
+  type Local,
+  loop,
+  multiplyAdd,
+  type Routine,
+  repeat,
+  v128,
+  when,
+} from './assemble.ts'
+
+/** Rows of a tile, as measured: 16 vector registers hold 5 x 8 sums and what they need, 6 x 8 where no product waits. */
+export const rowsOf = (relaxed: boolean): number => (relaxed ? 6 : 5)
+/** columns of a panel, and of the wide panels that a single row takes where they are */
+export const PANEL = 8
+export const WIDE = 32
+
+const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i)
+const bump = (pointer: Local, by: Code): Code => pointer.set(i32.add(pointer.get, by))
+
+/**
+ * `rows` rows of C from all of B's panels of `columns`. A's rows are `rs` apart with k contiguous, or packed as [k][rows].
+ * B's panels are `bp` apart, their rows `bs` apart. With `add` the product is added to what C holds.
+ */
+const tile = (rows: number, packed: boolean, relaxed: boolean, columns = PANEL): Routine => ({
+  name: columns === WIDE ? 'wide' : `${packed ? 'packed' : 'rows'}${rows}`,
+  parameters: ['a', 'rs', 'b', 'bs', 'bp', 'c', 'ldc', 'n', 'k', 'add'],
+  body: ({ int, vec }) => {
+    const [a, rs, b, bs, bp, c, ldc, n, k, add, q, t, r] = (
+      ['a', 'rs', 'b', 'bs', 'bp', 'c', 'ldc', 'n', 'k', 'add', 'q', 't', 'r'] as const
+    ).map(int) as [Local, Local, Local, Local, Local, Local, Local, Local, Local, Local, Local, Local, Local]
+    const p = range(packed ? 1 : rows).map((i) => int(`p${i}`))
+    const width = columns / 4
+    const s = vec('s')
+    const x = range(width === 2 ? 2 : 1).map((j) => vec(`b${j}`))
+    const sums = range(rows).map((i) => range(width).map((j) => vec(`c${i}${j}`)))
+    const madd = multiplyAdd(relaxed)
+    // four of A's floats at a load, spread by shuffles: half again as fast as a splat from memory for each
+    const v = range(rows).map((i) => vec(`a${i}`))
+    const spread = (from: Local, l: number): Code => v128.shuffle(from.get, from.get, [l, l, l, l])
+    const element = (i: number, u: number, four: boolean): Code => {
+      if (packed) return rows >= 4 && i < 4 ? spread(v[0]!, i) : v128.splat(p[0]!.get, 4 * (u * rows + i))
+      return four ? spread(v[i]!, u) : v128.splat(p[i]!.get, 4 * u)
+    }
+    const step = (u: number, four: boolean): Code => [
+      packed && rows >= 4 ? v[0]!.set(v128.load(p[0]!.get, 4 * u * rows)) : [],
+      width === 2 ? x.map((value, j) => value.set(v128.load(q.get, 16 * j))) : [],
+      sums.map((row, i) => [
+        s.set(element(i, u, four)),
+        row.map((sum, j) => sum.set(madd(s.get, width === 2 ? x[j]!.get : v128.load(q.get, 16 * j), sum.get))),
+      ]),
+      bump(q, bs.get),
+    ]
+    const steps = (count: number): Code => [
+      count === 4 && !packed ? v.map((value, i) => value.set(v128.load(p[i]!.get))) : [],
+      range(count).map((u) => step(u, count === 4)),
+      p.map((pointer) => bump(pointer, i32.const(4 * count * (packed ? rows : 1)))),
+      bump(t, i32.const(-count)),
+    ]
+    const sum = (value: Local, at: Code): Code => when(add.get, value.set(v128.add(value.get, at)))
+    const full = (row: readonly Local[]): Code => [
+      row.map((value, j) => [sum(value, v128.load(r.get, 16 * j)), v128.store(r.get, value.get, 16 * j)]),
+      bump(r, ldc.get),
+    ]
+    // fewer than 8 columns are left: 4, 2 and 1 of them, touching nothing beyond
+    const part = ([lo, hi]: readonly Local[]): Code => [
+      q.set(r.get),
+      when(i32.and(n.get, i32.const(4)), [
+        sum(lo!, v128.load(q.get)),
+        v128.store(q.get, lo!.get),
+        lo!.set(hi!.get),
+        bump(q, i32.const(16)),
+      ]),
+      when(i32.and(n.get, i32.const(2)), [
+        s.set(lo!.get),
+        sum(s, v128.load2(q.get)),
+        v128.store2(q.get, s.get, 0),
+        lo!.set(v128.shuffle(lo!.get, lo!.get, [2, 3, 2, 3])),
+        bump(q, i32.const(8)),
+      ]),
+      when(i32.and(n.get, i32.const(1)), [sum(lo!, v128.load1(q.get)), v128.store1(q.get, lo!.get, 0)]),
+      bump(r, ldc.get),
+    ]
+    const panel: Code = [
+      p.map((pointer, i) => pointer.set(i === 0 ? a.get : i32.add(p[i - 1]!.get, rs.get))),
+      q.set(b.get),
+      sums.flat().map((value) => value.set(v128.zero)),
+      t.set(k.get),
+      loop(i32.ge(t.get, i32.const(4)), steps(4)),
+      loop(i32.gt(t.get, i32.const(0)), steps(1)),
+      r.set(c.get),
+      width === 2 ? when(i32.ge(n.get, i32.const(PANEL)), sums.map(full), sums.map(part)) : sums.map(full),
+      bump(c, i32.const(4 * columns)),
+      bump(b, bp.get),
+      bump(n, i32.const(-columns)),
+    ]
+    return repeat(panel, i32.gt(n.get, i32.const(0)))
+  },
+})
+
+/** c[j] (+)= a · b[j] for n rows of b, `ldb` apart: four at a time. */
+const dots = (relaxed: boolean): Routine => ({
+  name: 'dots',
+  parameters: ['a', 'b', 'ldb', 'c', 'n', 'k'],
+  body: ({ int, vec }) => {
+    const [a, b, ldb, c, n, k] = ['a', 'b', 'ldb', 'c', 'n', 'k'].map(int) as [Local, Local, Local, Local, Local, Local]
+    const [q, t] = [int('q'), int('t')]
+    const x = vec('x')
+    const madd = multiplyAdd(relaxed)
+    const block = (rows: number, finish: (sums: readonly Local[]) => Code): Code => {
+      const p = range(rows).map((i) => int(`p${i}`))
+      const sums = range(rows).map((i) => vec(`s${i}`))
+      const step = (load: typeof v128.load, floats: number): Code => [
+        x.set(load(q.get)),
+        sums.map((sum, i) => sum.set(madd(x.get, load(p[i]!.get), sum.get))),
+        [q, ...p].map((pointer) => bump(pointer, i32.const(4 * floats))),
+        bump(t, i32.const(-floats)),
+      ]
+      return [
+        p.map((pointer, i) => pointer.set(i === 0 ? b.get : i32.add(p[i - 1]!.get, ldb.get))),
+        sums.map((sum) => sum.set(v128.zero)),
+        q.set(a.get),
+        t.set(k.get),
+        loop(i32.ge(t.get, i32.const(4)), step(v128.load, 4)),
+        loop(i32.gt(t.get, i32.const(0)), step(v128.load1, 1)),
+        finish(sums),
+        bump(b, i32.mul(ldb.get, i32.const(rows))),
+        bump(c, i32.const(4 * rows)),
+        bump(n, i32.const(-rows)),
+      ]
+    }
+    const fold = (u: Local, v: Local): Code =>
+      v128.add(v128.shuffle(u.get, v.get, [0, 4, 1, 5]), v128.shuffle(u.get, v.get, [2, 6, 3, 7]))
+    return [
+      loop(
+        i32.ge(n.get, i32.const(4)),
+        block(4, ([s0, s1, s2, s3]) => [
+          s0!.set(fold(s0!, s1!)),
+          s2!.set(fold(s2!, s3!)),
+          v128.store(
+            c.get,
+            v128.add(v128.shuffle(s0!.get, s2!.get, [0, 1, 4, 5]), v128.shuffle(s0!.get, s2!.get, [2, 3, 6, 7])),
+          ),
+        ]),
+      ),
+      loop(
+        i32.gt(n.get, i32.const(0)),
+        block(1, ([s0]) => [
+          s0!.set(fold(s0!, s0!)),
+          s0!.set(v128.add(s0!.get, v128.shuffle(s0!.get, s0!.get, [2, 3, 2, 3]))),
+          v128.store1(c.get, s0!.get, 0),
+        ]),
+      ),
+    ]
+  },
+})
+
+/** src [n, k] with rows `ld` apart → panels [k][8] of its transpose; columns past n repeat the last row. */
+const packTransposed: Routine = {
+  name: 'packTransposed',
+  parameters: ['src', 'ld', 'n', 'dst', 'k'],
+  body: ({ int, vec }) => {
+    const [src, ld, n, dst, k] = ['src', 'ld', 'n', 'dst', 'k'].map(int) as [Local, Local, Local, Local, Local]
+    const t = int('t')
+    const p = range(8).map((i) => int(`p${i}`))
+    const x = range(4).map((i) => vec(`x${i}`))
+    const y = range(4).map((i) => vec(`y${i}`))
+    const pair = (u: number, v: number, lanes: number[], from: Local[]): Code =>
+      v128.shuffle(from[u]!.get, from[v]!.get, lanes)
+    const half = (h: number): Code => [
+      x.map((value, i) => value.set(v128.load(p[4 * h + i]!.get))),
+      y[0]!.set(pair(0, 1, [0, 4, 1, 5], x)),
+      y[1]!.set(pair(0, 1, [2, 6, 3, 7], x)),
+      y[2]!.set(pair(2, 3, [0, 4, 1, 5], x)),
+      y[3]!.set(pair(2, 3, [2, 6, 3, 7], x)),
+      v128.store(dst.get, pair(0, 2, [0, 1, 4, 5], y), 16 * h),
+      v128.store(dst.get, pair(0, 2, [2, 3, 6, 7], y), 16 * h + 32),
+      v128.store(dst.get, pair(1, 3, [0, 1, 4, 5], y), 16 * h + 64),
+      v128.store(dst.get, pair(1, 3, [2, 3, 6, 7], y), 16 * h + 96),
+    ]
+    const single = p.map((pointer, i) => i32.store(dst.get, i32.load(pointer.get), 4 * i))
+    const advance = (count: number): Code => [
+      p.map((pointer) => bump(pointer, i32.const(4 * count))),
+      bump(dst, i32.const(32 * count)),
+      bump(t, i32.const(-count)),
+    ]
+    return repeat(
+      [
+        p.map((pointer, i) =>
+          pointer.set(i === 0 ? src.get : i32.add(p[i - 1]!.get, i32.mul(ld.get, i32.lt(i32.const(i), n.get)))),
+        ),
+        t.set(k.get),
+        loop(i32.ge(t.get, i32.const(4)), [half(0), half(1), advance(4)]),
+        loop(i32.gt(t.get, i32.const(0)), [single, advance(1)]),
+        bump(src, i32.mul(ld.get, i32.const(8))),
+        bump(n, i32.const(-8)),
+      ],
+      i32.gt(n.get, i32.const(0)),
+    )
+  },
+}
+
+/** `width` columns of src [k, ...] with rows `ld` apart → rows `step` apart: a panel of the left side, or of the right. */
+const packColumns = (width: number): Routine => ({
+  name: `columns${width}`,
+  parameters: ['src', 'ld', 'dst', 'step', 'k'],
+  body: ({ int }) => {
+    const [src, ld, dst, step, k] = ['src', 'ld', 'dst', 'step', 'k'].map(int) as [Local, Local, Local, Local, Local]
+    return repeat(
+      [
+        range(width >> 2).map((i) => v128.store(dst.get, v128.load(src.get, 16 * i), 16 * i)),
+        range(width & 3).map((i) => {
+          const at = 4 * ((width & ~3) + i)
+          return i32.store(dst.get, i32.load(src.get, at), at)
+        }),
+        bump(src, ld.get),
+        bump(dst, step.get),
+        bump(k, i32.const(-1)),
+      ],
+      i32.gt(k.get, i32.const(0)),
+    )
+  },
+})
+
+/** every exported routine takes i32 and returns nothing */
+export type GemmModule = Readonly<Record<string, (...values: number[]) => void>>
+
+/** Bytes of the module; `relaxed` uses fused multiply-add. */
+export const gemmBytes = ({ relaxed = false, shared = false } = {}): Uint8Array<ArrayBuffer> =>
+  assemble(
+    [
+      ...range(rowsOf(relaxed)).flatMap((i) => [tile(i + 1, false, relaxed), tile(i + 1, true, relaxed)]),
+      tile(1, false, relaxed, WIDE),
+      dots(relaxed),
+      packTransposed,
+      ...range(8).map((i) => packColumns(i + 1)),
+    ],
+    shared,
+  )
