@@ -46,7 +46,7 @@ export const urlFolder = (base: string | URL, options: UrlOptions = {}): Folder 
   const address = (file: string): string =>
     `${name}/${safeParts(file, name).map(encodeURIComponent).join('/')}${query === undefined ? '' : `?${query}`}`
   const get = options.fetch ?? fetch
-  const open = (file: string): Promise<ByteSource> => fromUrl(address(file), options)
+  const open = async (file: string): Promise<ByteSource> => fromUrl(address(file), options)
   return {
     name,
     open,

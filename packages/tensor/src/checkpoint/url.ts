@@ -127,7 +127,13 @@ export const fromUrl = async (url: string | URL, options: UrlOptions = {}): Prom
     throw refused(name, response)
   }
   const told = contentRange(response)
-  const size = told?.size ?? (await sizeByHead(name, options))
+  let size: number
+  try {
+    size = told?.size ?? (await sizeByHead(name, options))
+  } catch (error) {
+    await response.body?.cancel()
+    throw error
+  }
   const head = await body(name, response, Math.min(first, size))
   const etag = response.headers.get('etag')
   const source = { size, name }
