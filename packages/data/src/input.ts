@@ -43,7 +43,10 @@ export const randomAccess = (input: RandomInput): ByteSource => {
 }
 
 /** The pieces of an input in order, `chunk` bytes at a time where the input does not say. */
-export async function* pieces(input: Input, chunk = 1 << 20): AsyncGenerator<Uint8Array | string, void, undefined> {
+export async function* pieces(
+  input: Input,
+  chunk: number = 1 << 20,
+): AsyncGenerator<Uint8Array | string, void, undefined> {
   if (isStream(input)) {
     yield* input
     return
