@@ -142,7 +142,10 @@ describe('svd', () => {
         .values.map(Math.sqrt)
         .reverse(),
     ]
-    for (const other of others) other.forEach((v, i) => expect(v).toBeCloseTo(s[i]!, 12))
+    for (const other of others)
+      other.forEach((v, i) => {
+        expect(v).toBeCloseTo(s[i]!, 12)
+      })
   })
   it('leaves its argument as it was', () => {
     const a = random(7, 5)
