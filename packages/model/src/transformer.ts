@@ -69,6 +69,12 @@ const prepare = (c: TransformerConfig, inputs: Inputs, positions: Tensor, length
   }
 }
 
+/** the columns of bias [..., K] for the last k keys: a cache may have dropped what a sliding layer cannot see */
+const lastKeys = (bias: Tensor, k: number): Tensor => {
+  const [a, b, c, K] = bias.shape as [number, number, number, number]
+  return K <= k ? bias : slice(bias, [0, 0, 0, K - k], [a, b, c, k])
+}
+
 /** B batch, T tokens, K keys, D width, H heads, G key-value heads, S head width, F hidden, V vocabulary */
 export const transformer = (
   c: TransformerConfig,
@@ -125,7 +131,8 @@ export const transformer = (
           softcap: c.softcap,
         }),
       )
-      return linear(`${b}.attn.o`, merge(core({ q, k, v, causal: c.causal, ...(pass.bias && { bias: pass.bias }) })))
+      const bias = pass.bias && lastKeys(pass.bias, k.shape[2]!)
+      return linear(`${b}.attn.o`, merge(core({ q, k, v, causal: c.causal, ...(bias && { bias }) })))
     }
 
   const mlp =
