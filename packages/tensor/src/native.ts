@@ -5,7 +5,6 @@
 
 /** What a koffi library offers, as far as we use it; koffi's own types stay out of our declarations. */
 export interface NativeLibrary {
-  // biome-ignore lint/suspicious/noExplicitAny: a foreign function takes what its C signature says
   func(signature: string): (...args: any[]) => any
 }
 
@@ -150,12 +149,14 @@ const search = async (
   for (const path of paths) {
     const found = open(koffi, path, needs)
     if (!('missing' in found)) return found
-    reasons.push(found.missing)
+    if (override || !found.missing.includes('No such file')) reasons.push(found.missing)
   }
   const remedy = override
     ? 'WEFT_BLAS must be "off" or the path of a library'
     : 'install OpenBLAS (Debian: apt install libopenblas0) or name a library in WEFT_BLAS'
-  return { missing: `no system library with ${needs.join(', ')}; ${remedy}: ${reasons.join('; ') || process.platform}` }
+  return {
+    missing: `no system library with ${needs.join(', ')}; ${remedy}: ${reasons.join('; ') || `none is installed here (${process.platform})`}`,
+  }
 }
 
 const known = new Map<string, Promise<Native | { missing: string }>>()

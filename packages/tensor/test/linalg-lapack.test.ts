@@ -149,6 +149,7 @@ describe('without one', () => {
     expect(await useLapack()).toMatchObject({ missing: expect.stringContaining('cannot be loaded') })
   })
   it('symbols that no library has are named', async () => {
+    vi.stubEnv('WEFT_BLAS', undefined)
     const found = await findNative({ needs: ['weft_has_no_such_symbol'] })
     expect(found).toMatchObject({ missing: expect.stringContaining('weft_has_no_such_symbol') })
   })
