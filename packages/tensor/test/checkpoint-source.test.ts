@@ -193,6 +193,14 @@ describe('fromUrl', () => {
     expect(requests).toHaveLength(2)
     await expect(fromUrl('http://127.0.0.1:1/m', { retries: 0 })).rejects.toThrow('no answer')
   })
+  it('stops when it is told to, with the reason of the signal', async () => {
+    start(ranges())
+    const control = new AbortController()
+    const file = await openSafetensors(await fromUrl(`${base}/m`, { first: 1000, signal: control.signal }))
+    control.abort()
+    expect((await rejection(file.read('big'))).name).toBe('AbortError')
+    expect((await rejection(fromUrl(`${base}/m`, { signal: control.signal }))).name).toBe('AbortError')
+  })
   it('a truncated or longer answer is an error', async () => {
     const after = (change: (part: Uint8Array) => Uint8Array): Handler => {
       let first = true

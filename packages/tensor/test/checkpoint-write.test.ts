@@ -5,6 +5,7 @@ import fc from 'fast-check'
 import { afterAll, beforeEach, describe, expect, it } from 'vitest'
 import { fileSink, fromFile, nodeFolder, saveCheckpoint, saveSafetensors } from '../src/checkpoint/file.ts'
 import {
+  blobFolder,
   CheckpointError,
   openCheckpoint,
   openSafetensors,
@@ -319,6 +320,14 @@ describe('openCheckpoint', () => {
     await put('x.safetensors', shard)
     await put('model.safetensors.index.json', text)
     expect(await message()).toContain(found)
+  })
+  it('a shard outside is refused whatever the folder would give', async () => {
+    const blob = (content: string | Uint8Array): Blob => new Blob([content as BlobPart])
+    const picked = new Map([
+      ['model.safetensors.index.json', blob(index({ a: '../x.safetensors' }))],
+      ['../x.safetensors', blob(shard)],
+    ])
+    await expect(openCheckpoint(blobFolder(picked))).rejects.toThrow('leaves the folder')
   })
   it('says what is there instead', async () => {
     expect(await message()).toBe(

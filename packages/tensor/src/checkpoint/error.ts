@@ -30,12 +30,15 @@ export const show = (value: unknown): string => {
 /** what went wrong below, in words */
 export const reason = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
-/** runs `read`; whatever it throws that is not a CheckpointError becomes one */
+/** the caller's own wish to stop, which is no fault of the checkpoint */
+export const isAbort = (error: unknown): boolean => error instanceof Error && error.name === 'AbortError'
+
+/** runs `read`; whatever it throws that is neither a CheckpointError nor an abort becomes a CheckpointError */
 export const reading = async <T>(place: Place, read: () => T | Promise<T>, remedy: string): Promise<T> => {
   try {
     return await read()
   } catch (error) {
-    if (error instanceof CheckpointError) throw error
+    if (error instanceof CheckpointError || isAbort(error)) throw error
     throw new CheckpointError(`cannot be read: ${reason(error)}; ${remedy}`, place, { cause: error })
   }
 }

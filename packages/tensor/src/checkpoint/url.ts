@@ -1,4 +1,4 @@
-import { CheckpointError, reason } from './error.ts'
+import { CheckpointError, isAbort, reason } from './error.ts'
 import { type ByteSource, checkRange, fromBytes } from './source.ts'
 
 export interface UrlOptions {
@@ -30,7 +30,8 @@ const ask = async (url: string, range: string | undefined, o: UrlOptions): Promi
       if (last || (response.status < 500 && response.status !== 429)) return response
       await response.body?.cancel()
     } catch (error) {
-      if (last || signal?.aborted)
+      if (signal?.aborted) throw signal.reason
+      if (last)
         throw new CheckpointError(
           `no answer: ${reason(error)}; check the address, the network and, in a browser, that the server allows this page (CORS)`,
           { file: url },
@@ -62,6 +63,7 @@ const body = async (url: string, response: Response, want: number | undefined): 
       if (want !== undefined && got > want) break
     }
   } catch (error) {
+    if (isAbort(error)) throw error
     throw new CheckpointError(`the transfer broke off after ${got} bytes: ${reason(error)}; try again`, { file: url })
   }
   if (want !== undefined && got !== want) {
