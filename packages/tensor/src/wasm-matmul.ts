@@ -9,7 +9,7 @@ const NC = 256
 /** Few rows do not pay for packing the right side. */
 const DIRECT = 12
 /** Rows against transposed rows: up to this many are dot products. */
-const DOTS = 3
+const DOTS = 8
 /** rows of the right side that stay in the first cache while they meet every row of the left */
 const DOT_BLOCK = 32
 

@@ -1,4 +1,3 @@
-import '@tensorflow/tfjs-backend-cpu'
 import '@tensorflow/tfjs-backend-wasm'
 import {
   backend,
@@ -12,7 +11,11 @@ import {
   transpose,
 } from '@tensorflow/tfjs-core'
 import fc from 'fast-check'
-import { beforeAll, describe, expect, it, vi } from 'vitest'
+import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
+import { useBlas } from '../src/blas.ts'
+import { findNative } from '../src/native.ts'
+import { gemmOf } from '../src/wasm/batch-matmul.ts'
+import type { WasmBackend } from '../src/wasm/heap.ts'
 import { installWasmMatmul } from '../src/wasm-matmul.ts'
 
 interface Case {
@@ -204,5 +207,41 @@ describe('matrix products on the wasm heap', () => {
 
   it('refuses inner dimensions that differ', () => {
     expect(() => matMul(tensor(fill([2, 3], 1), [2, 3]), tensor(fill([2, 3], 1), [2, 3]))).toThrow(/inner|Inner/)
+  })
+})
+
+// After the tests above: the replacement stays for the rest of this process.
+describe('matrix products by a system BLAS', () => {
+  afterEach(() => {
+    vi.unstubAllEnvs()
+  })
+  const wasm = (): WasmBackend => backend() as unknown as WasmBackend
+
+  it.each(['off', '/nowhere/libblas.so'])('keeps our own kernel under WEFT_BLAS=%s', async (setting) => {
+    const before = gemmOf(wasm())
+    vi.stubEnv('WEFT_BLAS', setting)
+    expect(await useBlas()).toBe('')
+    expect(gemmOf(wasm())).toBe(before)
+    check(plain(20, 30, 40, forms[1]!))
+  })
+
+  it('says what it found, and takes it', async () => {
+    const before = gemmOf(wasm())
+    const native = await findNative({ needs: ['cblas_sgemm', 'cblas_sgemv'] })
+    const name = await useBlas()
+    expect(name).toMatch('missing' in native ? /^$/ : new RegExp(`^${native.kind}`))
+    expect(gemmOf(wasm()) === before).toBe('missing' in native)
+  })
+
+  it('follows the definition for any shapes, transposes and broadcasts', () => {
+    fc.assert(fc.property(cases, check), { numRuns: 300 })
+  })
+
+  it.each(forms)('does single rows and columns, and goes on after the heap has grown: %o', (form) => {
+    const large = tensor(new Float32Array(2 ** 24))
+    check(plain(1, 90, 80, form))
+    check(plain(90, 1, 80, form))
+    check(plain(90, 70, 130, form))
+    large.dispose()
   })
 })
