@@ -1,5 +1,6 @@
-import { getKernel, ready, registerKernel, setBackend, type TensorInfo } from '@tensorflow/tfjs-core'
-import { type Backend, needs } from './backend.ts'
+import { backend, getKernel, ready, registerKernel, setBackend, type TensorInfo } from '@tensorflow/tfjs-core'
+import { type Backend, isNode, needs } from './backend.ts'
+import { installWasmMatmul } from './wasm-matmul.ts'
 
 export interface WasmOptions {
   /** where a bundler put tfjs-backend-wasm's three .wasm files: a folder's URL, or one URL per file name */
@@ -47,6 +48,7 @@ export const wasm = async ({ paths }: WasmOptions = {}): Promise<Backend> => {
     throw new Error('wasm: tfjs-backend-wasm could not start; are its .wasm files served? Set `paths`')
   await ready()
   segmentSum()
-  const blas = ''
+  await installWasmMatmul(backend())
+  const blas = isNode() ? await (await import('./blas.ts')).useBlas() : ''
   return { name: 'wasm', device: ['WebAssembly', blas].filter(Boolean).join(' with ') }
 }
