@@ -1,5 +1,5 @@
 import type { Tensor } from '@weftjs/spec'
-import { concat, dispose, keep, slice } from '@weftjs/tensor'
+import { concat, dispose, gather, keep, slice, tensor1d, tidy } from '@weftjs/tensor'
 import type { TransformerConfig } from './config.ts'
 import type { Cache } from './transformer.ts'
 
@@ -7,6 +7,8 @@ import type { Cache } from './transformer.ts'
 export interface KvCache extends Cache {
   /** bytes it holds now */
   readonly bytes: number
+  /** go on with these texts of the batch only, in this order */
+  select(rows: readonly number[]): void
   dispose(): void
 }
 
@@ -45,6 +47,16 @@ export const kvCache = (config: TransformerConfig): KvCache => {
       if (before) dispose([before.k, before.v])
       if (layer === config.layers - 1) length += k.shape[2]!
       return all
+    },
+    select: (rows) => {
+      for (const [layer, before] of held.entries()) {
+        if (!before) continue
+        held[layer] = tidy(() => {
+          const index = tensor1d([...rows], 'int32')
+          return { k: keep(gather(before.k, index)), v: keep(gather(before.v, index)) }
+        })
+        dispose([before.k, before.v])
+      }
     },
     dispose: () => {
       dispose(held.flatMap((layer) => (layer ? [layer.k, layer.v] : [])))
