@@ -9,7 +9,7 @@ export interface Backward<I extends Inputs, A> {
   /** gradient of the (first) output */
   readonly dy: Tensor
   /** inputs by name and the output as `y`, as far as `keeps` asked for them */
-  readonly saved: { readonly [K in keyof I | 'y']: Tensor }
+  readonly saved: { readonly [K in keyof I | 'y']: Tensor } & Readonly<Record<string, Tensor>>
   readonly attrs: A
   /** is the gradient of this input wanted? */
   readonly wants: (input: keyof I & string) => boolean
@@ -25,6 +25,15 @@ export interface KernelDefinition<I extends Inputs, A extends object> {
   readonly gradient?: (b: Backward<I, A>) => Partial<Record<keyof I, Tensor>>
   /** what the gradient reads, given which inputs are trained: names of inputs, `y` for the output. Default: all inputs */
   readonly keeps?: (wants: (input: keyof I & string) => boolean) => readonly (keyof I | 'y')[]
+  /**
+   * forward and backward in one pass, where the gradient needs nothing but a factor dy later: used in place of `plain`
+   * while training; what it saves stands in `saved` beside what `keeps` asks for
+   */
+  readonly ahead?: (
+    inputs: I,
+    attrs: A,
+    wants: (input: keyof I & string) => boolean,
+  ) => { y: Tensor; saved: Readonly<Record<string, Tensor>> }
   /** faster ways, by the backend's name; return undefined to decline a call */
   readonly on?: Readonly<Record<string, (inputs: I, attrs: A, backend: never) => Tensor | undefined>>
 }
@@ -51,10 +60,17 @@ export const defineKernel = <I extends Inputs, A extends object = Record<never, 
     const trained = new Set(names.filter((n) => isLive(given[n]!)))
     const wants = (input: string): boolean => trained.has(input)
     const kept = (kernel.keeps?.(wants) ?? names).filter((n) => n === 'y' || given[n as string]) as string[]
+    let early: readonly string[] = []
     return engine().runKernelFunc({
       inputs: given,
       attrs: attrs,
       forwardFunc: (backend, save) => {
+        if (trained.size && kernel.ahead) {
+          const { y, saved } = kernel.ahead(inputs, attrs, wants)
+          early = Object.keys(saved)
+          save([...kept.map((n) => (n === 'y' ? y : given[n]!)), ...Object.values(saved)])
+          return y
+        }
         const y = forward(inputs, attrs, backend)
         if (trained.size) save(kept.map((n) => (n === 'y' ? y : given[n]!)))
         return y
@@ -64,7 +80,7 @@ export const defineKernel = <I extends Inputs, A extends object = Record<never, 
           () =>
             gradient!({
               dy: dy as Tensor,
-              saved: Object.fromEntries(kept.map((n, i) => [n, saved[i]!])) as never,
+              saved: Object.fromEntries([...kept, ...early].map((n, i) => [n, saved[i]!])) as never,
               attrs,
               wants,
               shapes: Object.fromEntries(names.map((n) => [n, given[n]!.shape])) as never,

@@ -1,5 +1,6 @@
 import {
   add,
+  backend,
   concat,
   dispose,
   div,
@@ -22,7 +23,8 @@ import {
   tidy,
   zeros,
 } from '@tensorflow/tfjs-core'
-import { defineKernel } from '../kernel.ts'
+import { engine } from '../engine.ts'
+import { defineKernel, kernels } from '../kernel.ts'
 
 export interface CrossEntropyOptions {
   /** rows of logits that exist at a time */
@@ -35,7 +37,6 @@ interface Attrs {
   readonly softcap: number | undefined
 }
 
-const capped = (z: Tensor, softcap: number | undefined): Tensor => (softcap ? mul(tanh(div(z, softcap)), softcap) : z)
 const part = (t: Tensor, from: number, n: number): Tensor =>
   slice(t, [from, ...t.shape.slice(1).map(() => 0)], [n, ...t.shape.slice(1)])
 
@@ -44,58 +45,113 @@ const pieces = (n: number, rows: number, f: (from: number, count: number) => voi
   for (let from = 0; from < n; from += rows) f(from, Math.min(rows, n - from))
 }
 
+/** of z [n, V]: Σ wᵢ·(logsumexp zᵢ − zᵢ[tᵢ]) and, if asked for, its gradient dz [n, V] */
+type Rows = (z: Tensor, targets: Tensor, weights: Tensor, slope: boolean) => { loss: Tensor; dz: Tensor | undefined }
+
+const plainRows: Rows = (z, targets, weights, slope) => {
+  const [n, V] = z.shape as [number, number]
+  const top = max(z, 1, true)
+  const e = exp(sub(z, top)) // [n, V]
+  const total = sum(e, 1, true) // [n, 1]
+  const logZ = reshape(add(log(total), top), [n])
+  const flat = add(mul(range(0, n, 1, 'int32'), scalar(V, 'int32')), targets)
+  const loss = sum(mul(sub(logZ, gather(reshape(z, [-1]), flat)), weights))
+  if (!slope) return { loss, dz: undefined }
+  return { loss, dz: mul(sub(div(e, total), oneHot(targets as never, V)), reshape(weights, [n, 1])) }
+}
+
+/** on the wasm heap: one pass for the sum, one for the gradient, written over the logits */
+const heapRows: Rows = (z, targets, weights, slope) => {
+  const heap = backend() as unknown as { typedArrayFromHeap(t: Tensor): Float32Array | Int32Array }
+  const [n, V] = z.shape as [number, number]
+  const [values, ids, w] = [z, targets, weights].map((t) => heap.typedArrayFromHeap(t)) as [
+    Float32Array,
+    Int32Array,
+    Float32Array,
+  ]
+  let loss = 0
+  for (let i = 0; i < n; i++) {
+    const row = values.subarray(i * V, (i + 1) * V)
+    const factor = w[i]!
+    if (factor === 0) {
+      if (slope) row.fill(0)
+      continue
+    }
+    let top = Number.NEGATIVE_INFINITY
+    for (let j = 0; j < V; j++) if (row[j]! > top) top = row[j]!
+    const hit = row[ids[i]!]!
+    let total = 0
+    for (let j = 0; j < V; j++) {
+      const e = Math.exp(row[j]! - top)
+      row[j] = e
+      total += e
+    }
+    loss += factor * (Math.log(total) + top - hit)
+    if (slope) {
+      const s = factor / total
+      for (let j = 0; j < V; j++) row[j] = row[j]! * s
+      row[ids[i]!] = row[ids[i]!]! - factor
+    }
+  }
+  return { loss: scalar(loss), dz: slope ? z : undefined }
+}
+
+const run = (
+  { hidden, head, targets, weights }: Record<'hidden' | 'head' | 'targets' | 'weights', Tensor>,
+  { rows, softcap }: Attrs,
+  wants: (input: 'hidden' | 'head' | 'targets' | 'weights') => boolean,
+): { y: Tensor; saved: Record<string, Tensor> } => {
+  const each = engine().backendName === 'wasm' && !kernels.plain ? heapRows : plainRows
+  const slope = wants('hidden') || wants('head')
+  let loss: Tensor = scalar(0)
+  let dHead: Tensor | undefined = wants('head') ? zeros(head.shape) : undefined
+  const dHidden: Tensor[] = []
+  pieces(hidden.shape[0]!, rows, (from, n) => {
+    const [next, dh, dw] = tidy(() => {
+      const h = part(hidden, from, n)
+      const raw = matMul(h, head, false, true) // [n, V]
+      const bent = softcap ? tanh(div(raw, softcap)) : undefined
+      const z = bent ? mul(bent, softcap!) : raw
+      const found = each(z, part(targets, from, n), part(weights, from, n), slope)
+      const dz = bent && found.dz ? mul(found.dz, sub(1, square(bent))) : found.dz
+      return [
+        add(loss, found.loss),
+        wants('hidden') ? matMul(dz!, head) : scalar(0),
+        dHead ? add(dHead, matMul(dz!, h, true, false)) : scalar(0),
+      ]
+    }) as [Tensor, Tensor, Tensor]
+    dispose(loss)
+    loss = next
+    if (wants('hidden')) dHidden.push(dh)
+    else dh.dispose()
+    if (dHead) {
+      dHead.dispose()
+      dHead = dw
+    } else dw.dispose()
+  })
+  return {
+    y: loss,
+    saved: {
+      ...(dHidden.length && { dHidden: dHidden.length === 1 ? dHidden[0]! : concat(dHidden, 0) }),
+      ...(dHead && { dHead }),
+    },
+  }
+}
+
 const kernel = defineKernel<{ hidden: Tensor; head: Tensor; targets: Tensor; weights: Tensor }, Attrs>({
   name: 'CrossEntropy',
-  plain: ({ hidden, head, targets, weights }, { rows, softcap }) => {
-    let loss: Tensor = scalar(0)
-    pieces(hidden.shape[0]!, rows, (from, n) => {
-      const next = tidy(() => {
-        const z = capped(matMul(part(hidden, from, n), head, false, true), softcap) // [n, V]
-        const top = max(z, 1, true)
-        const logZ = add(log(sum(exp(sub(z, top)), 1)), reshape(top, [n])) // [n]
-        const flat = add(mul(rangeOf(n), scalar(head.shape[0]!, 'int32')), part(targets, from, n))
-        const hit = gather(reshape(z, [-1]), flat) // [n]
-        return add(loss, sum(mul(sub(logZ, hit), part(weights, from, n))))
-      })
-      dispose(loss)
-      loss = next
-    })
-    return loss
-  },
-  keeps: () => ['hidden', 'head', 'targets', 'weights'],
-  gradient: ({ dy, saved: { hidden, head, targets, weights }, attrs: { rows, softcap }, wants }) => {
-    const dHidden: Tensor[] = []
-    let dHead: Tensor | undefined = wants('head') ? zeros(head.shape) : undefined
-    pieces(hidden.shape[0]!, rows, (from, n) => {
-      const [dh, dw] = tidy(() => {
-        const h = part(hidden, from, n)
-        const raw = matMul(h, head, false, true)
-        const z = capped(raw, softcap)
-        const e = exp(sub(z, max(z, 1, true)))
-        const w = reshape(mul(part(weights, from, n), dy), [n, 1])
-        let dz = mul(sub(div(e, sum(e, 1, true)), oneHot(part(targets, from, n) as never, head.shape[0]!)), w) // [n, V]
-        if (softcap) dz = mul(dz, sub(1, square(div(z, softcap))))
-        return [
-          wants('hidden') ? matMul(dz, head) : scalar(0),
-          dHead ? add(dHead, matMul(dz, h, true, false)) : scalar(0),
-        ]
-      }) as [Tensor, Tensor]
-      dHidden.push(dh)
-      if (dHead) {
-        dispose(dHead)
-        dHead = dw
-      }
-    })
-    return {
-      ...(wants('hidden') && { hidden: dHidden.length === 1 ? dHidden[0]! : concat(dHidden, 0) }),
-      ...(dHead && { head: dHead }),
-    }
-  },
+  plain: (inputs, attrs) => run(inputs, attrs, () => false).y,
+  ahead: run,
+  keeps: () => [],
+  gradient: ({ dy, saved, wants }) => ({
+    ...(wants('hidden') && { hidden: mul(saved['dHidden']!, dy) }),
+    ...(wants('head') && { head: mul(saved['dHead']!, dy) }),
+  }),
 })
-const rangeOf = (n: number): Tensor => range(0, n, 1, 'int32')
 
 /**
- * Σᵢ weightsᵢ·(logsumexp zᵢ − zᵢ[targetᵢ]), z = hidden·headᵀ, in pieces of rows: the logits never exist whole.
+ * Σᵢ weightsᵢ·(logsumexp zᵢ − zᵢ[targetᵢ]), z = hidden·headᵀ, in pieces of rows: the logits never exist whole, and the
+ * gradients are made in the same pass.
  * hidden [N, D], head [V, D], targets [N] int32 (any valid id where the weight is 0), weights [N] → scalar
  */
 export const crossEntropy = (
