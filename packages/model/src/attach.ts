@@ -41,6 +41,8 @@ export interface Pass {
   head(hidden: Tensor): Tensor
   /** the head as a plain matrix [V, D], where nothing but a weight acts there: the way to losses that never make all logits */
   readonly headWeight: Weight | undefined
+  /** c·tanh(logits/c), which `head` applies and a loss on `headWeight` must (Gemma 2) */
+  readonly softcap: number | undefined
   /** what adapters asked to add to the loss */
   readonly penalty: Scalar | undefined
 }
@@ -197,6 +199,7 @@ export const attach = (
         plainHead && !hooks.vector('head.bias') && network.config.output === 'causal'
           ? hooks.weight('head')
           : undefined,
+      softcap: network.config.logitSoftcap,
       get penalty() {
         return penalty
       },

@@ -1,5 +1,6 @@
 import type { Config } from '@weftjs/spec'
 import type { Activation } from '@weftjs/tensor'
+import type { Name } from './architectures/architecture.ts'
 
 /** Rotary position embedding: inverse frequencies and what a scaling rule does to them. */
 export interface Rope {
@@ -39,8 +40,10 @@ export interface TransformerConfig {
   readonly rope?: Rope
   /** rotary embedding of the sliding layers, where it differs (Gemma 3) */
   readonly ropeLocal?: Rope
-  /** learned positions start at this row (2 in RoBERTa); absent where positions are not learned */
+  /** learned positions start at this row (0 in GPT-2, 2 in RoBERTa); absent where positions are not learned */
   readonly positionOffset?: number
+  /** token types of BERT, embedded where there are any */
+  readonly types?: number
   /** per layer: does it see only `window` keys back? */
   readonly sliding: readonly boolean[]
   readonly window?: number
@@ -55,9 +58,19 @@ export interface TransformerConfig {
   readonly tied: boolean
   /** what the model reads and what it ends in */
   readonly input: 'tokens' | 'patches'
-  readonly output: 'causal' | 'masked' | 'classes' | 'none'
+  /**
+   * `causal` logits [B, T, V] of the next token, `masked` of the token itself after a transform; `classes` [B, C] and
+   * `pooled` [B, D] of the first token; `none`: a base model that ends in its hidden states
+   */
+  readonly output: 'causal' | 'masked' | 'classes' | 'pooled' | 'none'
+  /** the first token passes through tanh(linear) before the head (BERT) */
+  readonly pooler: boolean
+  /** C, of `classes` */
+  readonly classes?: number
   /** of images, for `patches` */
   readonly image?: { readonly size: number; readonly patch: number; readonly channels: number }
+  /** every tensor of the family's checkpoints and where it lives here, `{i}` standing for the layer */
+  readonly names: readonly Name[]
   /** config.json as it was read, written back as it was */
   readonly source: Config
 }

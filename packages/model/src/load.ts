@@ -1,62 +1,199 @@
 import type { Config, Network, Tensor, Tensor2D, Weight } from '@weftjs/spec'
-import { keep, reshape, tensor, tidy, transpose } from '@weftjs/tensor'
-import { type Checkpoint, CheckpointError, type Folder, openCheckpoint } from '@weftjs/tensor/checkpoint/index'
+import { dispose, keep, tensor, tidy, transpose } from '@weftjs/tensor'
+import {
+  bitsOf,
+  type Checkpoint,
+  CheckpointError,
+  type Dtype,
+  type Folder,
+  isFloating,
+  openCheckpoint,
+} from '@weftjs/tensor/checkpoint/index'
 import { dense } from '@weftjs/weight'
-import { type Architecture, architectureOf, type Name } from './architectures/index.ts'
+import {
+  type Architecture,
+  architectureOf,
+  architectures as builtIn,
+  type Name,
+  namesOf,
+} from './architectures/index.ts'
 import type { TransformerConfig } from './config.ts'
+import { placeOf } from './places.ts'
+
+/** A matrix in a storage format of its own: found by its name in the file, undefined where it is plain. */
+export type WeightReader = (
+  checkpoint: Checkpoint,
+  /** `model.layers.0.self_attn.q_proj.weight` */
+  hf: string,
+  /** [out, in] as the config says */
+  shape: readonly [number, number],
+  config: Config,
+) => Promise<Weight | undefined>
 
 export interface LoadOptions {
-  /** more families than the built-in ones */
+  /** instead of the built-in families, or with them: `[...architectures, mine]` */
   readonly architectures?: readonly Architecture[]
   readonly onProgress?: (done: { tensors: number; of: number; bytes: number }) => void
+  /** is told the tensors of the checkpoint that the model has no place for; without it they are passed over */
+  readonly onIgnored?: (names: readonly string[]) => void
+  /** reads matrices that a codec has packed; without it a quantized checkpoint is refused */
+  readonly packed?: WeightReader
 }
 
-/** A Hugging Face folder (config.json, safetensors whole or sharded) as a network. */
+/** an entry of the checkpoint that has a place here */
+interface Found {
+  readonly name: Name & { readonly row: number }
+  readonly hf: string
+  readonly shape: readonly number[]
+}
+
+/**
+ * A Hugging Face folder (config.json, safetensors whole or sharded) as a network; floats of any width become float32.
+ * All names and shapes are checked against the config before the first tensor is read, and no more than one tensor is
+ * held beside the network.
+ * @throws Error that names the field of config.json, CheckpointError that names the tensor: missing, of another shape
+ */
 export const loadNetwork = async (
   folder: Folder,
-  { architectures, onProgress }: LoadOptions = {},
+  { architectures = builtIn, onProgress, onIgnored, packed }: LoadOptions = {},
 ): Promise<Network<TransformerConfig>> => {
   const source = await readJson(folder, 'config.json')
   const architecture = architectureOf(source, architectures)
   const config = architecture.config(source)
+  if (config.source['quantization_config'] && !packed)
+    throw new Error(
+      `config.json: quantization_config: the checkpoint is quantized (${JSON.stringify((config.source['quantization_config'] as Config)?.['quant_method'])}); load one in float32, float16 or bfloat16`,
+    )
   const checkpoint = await openCheckpoint(folder)
+  const weights: Record<string, Weight> = {}
+  const vectors: Record<string, Tensor> = {}
   try {
-    const weights: Record<string, Weight> = {}
-    const vectors: Record<string, Tensor> = {}
-    const names = architecture.names(config)
+    const { plain, special } = await inventory(checkpoint, architecture, config, packed)
+    const used = new Set(plain.map((f) => f.hf))
+    const dtypes = new Map<number, Dtype>()
     let bytes = 0
-    for (const [i, name] of names.entries()) {
-      const found = await readTensor(checkpoint, name)
-      if (!found) continue
-      bytes += found.size * 4
-      // a site's name has a matrix behind it; norms, biases and position tables are vectors
-      if (found.rank === 2 && !VECTORS.has(name.name)) weights[name.name] = dense(found as Tensor2D)
-      else vectors[name.name] = found
-      onProgress?.({ tensors: i + 1, of: names.length, bytes })
+    for (const { name, weight } of special) {
+      weights[name.name] = weight
+      bytes += Object.values(weight.parts).reduce((n, t) => n + t.size * 4, 0)
     }
-    return { config, weights, vectors }
+    for (const [i, { name, hf, shape }] of plain.entries()) {
+      const read = await readTensor(checkpoint, hf, name, shape)
+      if (placeOf(config, name.name).axes) weights[name.name] = dense(read as Tensor2D)
+      else vectors[name.name] = read
+      const { dtype } = checkpoint.entry(hf)
+      const before = dtypes.get(name.row)
+      if (!before || bitsOf(dtype) > bitsOf(before)) dtypes.set(name.row, dtype)
+      bytes += read.size * 4
+      onProgress?.({ tensors: i + 1 + special.length, of: plain.length + special.length, bytes })
+    }
+    const names = config.names.map((n, row) => (dtypes.has(row) ? { ...n, dtype: dtypes.get(row)! } : n))
+    const ignored = checkpoint.names.filter((n) => !used.has(n) && !special.some((s) => s.owns(n)))
+    if (ignored.length) onIgnored?.(ignored)
+    return { config: { ...config, names }, weights, vectors }
+  } catch (error) {
+    dispose([...Object.values(weights).flatMap((w) => Object.values(w.parts)), ...Object.values(vectors)])
+    throw error
   } finally {
     await checkpoint.close()
   }
 }
 
-const VECTORS = new Set(['positions', 'types'])
-
-const readTensor = async (checkpoint: Checkpoint, { hf, layout, optional }: Name): Promise<Tensor | undefined> => {
-  if (!checkpoint.has(hf)) {
-    if (optional) return undefined
-    checkpoint.entry(hf) // throws, naming what there is
+/** every tensor that the config asks for, found and of the right shape; stops at the first that is not */
+const inventory = async (
+  checkpoint: Checkpoint,
+  { aliases = [] }: Architecture,
+  config: TransformerConfig,
+  packed?: WeightReader,
+): Promise<{
+  plain: Found[]
+  special: { name: Name; weight: Weight; owns: (file: string) => boolean }[]
+}> => {
+  const plain: Found[] = []
+  const special: { name: Name; weight: Weight; owns: (file: string) => boolean }[] = []
+  for (const name of namesOf(config)) {
+    const spelled = spellings(name.hf, aliases)
+    const { shape, axes } = placeOf(config, name.name)
+    if (packed && axes) {
+      let weight: Weight | undefined
+      for (const hf of spelled) weight ??= await packed(checkpoint, hf, shape as [number, number], config.source)
+      if (weight) {
+        const stems = spelled.map((hf) => hf.replace(/weight$/, ''))
+        special.push({ name, weight, owns: (file) => stems.some((s) => file.startsWith(s)) })
+        continue
+      }
+    }
+    const hf = spelled.find((n) => checkpoint.has(n))
+    if (hf === undefined) {
+      if (name.optional) continue
+      throw absent(checkpoint, name, config)
+    }
+    const stored = checkpoint.entry(hf)
+    const wanted = storedShape(name, shape, config)
+    if (stored.shape.join() !== wanted.join())
+      throw new CheckpointError(
+        `has shape [${stored.shape}], and config.json makes it [${wanted}]; the two are not of one model`,
+        { file: checkpoint.name, tensor: hf },
+      )
+    if (!isFloating(stored.dtype))
+      throw new CheckpointError(`has dtype ${stored.dtype}, not a floating one; load an unquantized checkpoint`, {
+        file: checkpoint.name,
+        tensor: hf,
+      })
+    plain.push({ name, hf, shape })
   }
-  const { shape } = checkpoint.entry(hf)
+  return { plain, special }
+}
+
+const absent = (checkpoint: Checkpoint, { hf, name }: Name, c: TransformerConfig): CheckpointError => {
+  const layers = new Set(checkpoint.names.map((n) => /\.(\d+)\./.exec(n)?.[1]).filter((n) => n !== undefined))
+  const deep = Number(/^blocks\.(\d+)\./.exec(name)?.[1] ?? 0)
+  const why =
+    deep > 0 && deep >= layers.size
+      ? `config.json says ${c.layers} layers, the checkpoint has ${layers.size}`
+      : `${name} needs it; it has ${checkpoint.names.length} tensors, such as ${checkpoint.names.slice(0, 3).join(', ')}`
+  return new CheckpointError(
+    `not in this checkpoint: ${why}; download it again, or check that config.json is its own`,
+    {
+      file: checkpoint.name,
+      tensor: hf,
+    },
+  )
+}
+
+/** a name and its other spellings, the first first */
+const spellings = (hf: string, aliases: NonNullable<Architecture['aliases']>): string[] => {
+  const all = new Set([hf])
+  for (const [piece, instead] of aliases) for (const name of [...all]) all.add(name.replace(piece, instead))
+  return [...all]
+}
+
+/** the shape in the file of a tensor that is `shape` here */
+export const storedShape = (
+  { layout }: Name,
+  shape: readonly number[],
+  { image }: Pick<TransformerConfig, 'image'>,
+): readonly number[] => {
+  if (layout === 'transposed') return [...shape].reverse()
+  if (layout === 'patches') return [shape[0]!, image!.channels, image!.patch, image!.patch]
+  if (layout === 'batched') return [...[1, 1, 1].slice(shape.length), ...shape]
+  return shape
+}
+
+const readTensor = async (
+  checkpoint: Checkpoint,
+  hf: string,
+  { layout }: Name,
+  shape: readonly number[],
+): Promise<Tensor> => {
   const values = await checkpoint.floats(hf)
   return tidy(() => {
-    const stored = tensor(values, shape as number[])
-    if (layout === 'transposed') return keep(transpose(stored))
-    if (layout === 'patches') return keep(reshape(stored, [shape[0]!, -1]))
-    return keep(stored)
+    if (layout === 'transposed' && shape.length === 2)
+      return keep(transpose(tensor(values, [...shape].reverse(), 'float32')))
+    return keep(tensor(values, shape as number[], 'float32'))
   })
 }
 
+/** @throws CheckpointError when the file is missing or no JSON object */
 export const readJson = async (folder: Folder, file: string): Promise<Config> => {
   const text = await folder.text(file)
   try {

@@ -1,5 +1,5 @@
 import type { Batch, Scalar, Tensor } from '@weftjs/spec'
-import { add, crossEntropy, reshape, tensor, tensor1d } from '@weftjs/tensor'
+import { add, crossEntropy, logSoftmax, mul, neg, oneHot, reshape, sum, tensor, tensor1d } from '@weftjs/tensor'
 import type { Pass } from './attach.ts'
 import type { Inputs } from './transformer.ts'
 
@@ -12,11 +12,13 @@ export const inputsOf = ({ shape, ids, positions, segments }: Batch): Inputs => 
   return { ids: t(ids), ...(packed && { positions: t(positions), segments: t(segments) }) }
 }
 
-/** Mean next-token cross-entropy over the places that have a target, in nats, plus what adapters add. */
+/**
+ * Mean cross-entropy over the places that have a target, in nats, plus what adapters add. For causal models the targets
+ * are the next tokens; for masked ones the tokens themselves, for classifiers one class a row (shape [B, 1]).
+ */
 export const nextToken = (
-  { hidden, head, headWeight, penalty }: Pass,
-  { targets, shape }: Batch,
-  softcap?: number,
+  { hidden, head, headWeight, penalty, softcap }: Pass,
+  { targets, shape }: Pick<Batch, 'targets' | 'shape'>,
 ): Scalar => {
   const counted = targets.reduce((n, t) => n + (t >= 0 ? 1 : 0), 0)
   if (!counted)
@@ -27,9 +29,13 @@ export const nextToken = (
   )
   const weights = tensor1d(Float32Array.from(targets, (t) => (t >= 0 ? 1 / counted : 0)))
   const N = shape[0] * shape[1]
-  const flat = reshape(hidden, [N, -1])
-  if (!headWeight) throw new Error('nextToken: this model has no plain head to score tokens with')
-  void head
-  const loss = crossEntropy(flat, headWeight.dense(), ids, weights, softcap ? { softcap } : {})
+  const plain = (): Tensor => {
+    const logits = head(hidden)
+    const scores = logSoftmax(reshape(logits, [N, logits.shape.at(-1)!])) // [N, V]
+    return neg(sum(mul(sum(mul(scores, oneHot(ids, scores.shape[1]!)), 1), weights)))
+  }
+  const loss = headWeight
+    ? crossEntropy(reshape(hidden, [N, -1]), headWeight.dense(), ids, weights, { softcap })
+    : plain()
   return (penalty ? add(loss, penalty) : loss) as Scalar
 }

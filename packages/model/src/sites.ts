@@ -1,44 +1,73 @@
 import type { Network, Site, SiteKind } from '@weftjs/spec'
+import { namesOf } from './architectures/architecture.ts'
 import type { TransformerConfig } from './config.ts'
+import { placeOf } from './places.ts'
 
 /** Every place of a network that a method can hook, in the order of the forward pass. See docs/sites.md. */
 export const sitesOf = ({ config: c, weights, vectors }: Network<TransformerConfig>): readonly Site[] => {
   const D = c.width
-  const site = (name: string, kind: SiteKind, layer: number, width = D, out = width): Site => {
-    const weight = weights[name] ?? (name === 'head' && c.tied ? weights['embed'] : undefined)
-    if (weight && kind !== 'embed') return { name, kind, layer, in: weight.shape[1], out: weight.shape[0], weight }
-    return { name, kind, layer, in: width, out, ...(weight && { weight }) }
-  }
-  const linears = (prefix: string, layer: number, names: readonly string[]): Site[] =>
-    names.filter((n) => weights[`${prefix}.${n}`]).map((n) => site(`${prefix}.${n}`, 'linear', layer))
+  const ends = { classes: c.classes ?? 0, pooled: D, none: D, causal: c.vocabulary, masked: c.vocabulary }[c.output]
+  const files = new Map([...namesOf(c)].map((n) => [n.name, n]))
+  const around = (name: string, kind: SiteKind, layer: number, width = D, out = width): Site => ({
+    name,
+    kind,
+    layer,
+    in: width,
+    out,
+  })
+  /** a matrix, where the network has it; a tied head is the embedding's */
+  const matrices = (kind: SiteKind, layer: number, ...names: string[]): Site[] =>
+    names.flatMap((name) => {
+      const weight = weights[name] ?? (name === 'head' && c.tied ? weights['embed'] : undefined)
+      if (!weight) return []
+      const { axes } = placeOf(c, name)
+      const [out, input] = weight.shape
+      const file = files.get(name)
+      const sizes = kind === 'embed' && c.input === 'tokens' ? { in: out, out: input } : { in: input, out }
+      return [
+        {
+          ...{ name, kind, layer, ...sizes, weight },
+          // the tied head has a module of its own in every library, only no tensor
+          ...moduleOf(file?.hf ?? c.names.find((n) => n.name === name)?.hf),
+          ...(file?.layout === 'transposed' && { transposed: true }),
+          ...(axes && { axes }),
+        },
+      ]
+    })
   const norms = (layer: number, ...names: string[]): Site[] =>
-    names.filter((n) => vectors[n]).map((n) => site(n, 'norm', layer, vectors[n]!.size))
+    names
+      .filter((n) => vectors[n])
+      .map((n) => ({ ...around(n, 'norm', layer, vectors[n]!.size), ...moduleOf(files.get(n)?.hf) }))
   const block = (i: number): Site[] => {
     const b = `blocks.${i}`
+    const linears = (part: string, ...names: string[]): Site[] =>
+      matrices('linear', i, ...names.map((n) => `${b}.${part}.${n}`))
     return [
-      site(b, 'block', i),
-      ...norms(i, `${b}.norm1`),
-      site(`${b}.attn`, 'attn', i),
-      ...linears(`${b}.attn`, i, ['qkv', 'q', 'k', 'v']),
+      around(b, 'block', i),
+      ...norms(i, ...(c.placement === 'post' ? [] : [`${b}.norm1`])),
+      around(`${b}.attn`, 'attn', i),
+      ...linears('attn', 'qkv', 'q', 'k', 'v'),
       ...norms(i, `${b}.attn.qnorm`, `${b}.attn.knorm`),
-      site(`${b}.attn.core`, 'core', i, c.heads * c.headWidth),
-      ...linears(`${b}.attn`, i, ['o']),
-      ...norms(i, `${b}.norm1post`, `${b}.norm2`),
-      site(`${b}.mlp`, 'mlp', i),
-      ...linears(`${b}.mlp`, i, ['gate', 'up', 'down']),
-      ...norms(i, `${b}.norm2post`),
+      around(`${b}.attn.core`, 'core', i, c.heads * c.headWidth),
+      ...linears('attn', 'o'),
+      ...norms(i, ...(c.placement === 'post' ? [`${b}.norm1`] : [`${b}.norm1post`, `${b}.norm2`])),
+      around(`${b}.mlp`, 'mlp', i),
+      ...linears('mlp', 'gate', 'up', 'down'),
+      ...norms(i, c.placement === 'post' ? `${b}.norm2` : `${b}.norm2post`),
     ]
   }
   return [
-    site('model', 'model', -1, D, c.vocabulary),
-    site('embed', 'embed', -1, c.vocabulary, D),
+    around('model', 'model', -1, D, ends),
+    ...matrices('embed', -1, 'embed'),
     ...norms(-1, 'embed.norm'),
     ...Array.from({ length: c.layers }, (_, i) => block(i)).flat(),
     ...norms(-1, 'norm'),
-    ...Object.keys(weights)
-      .filter((n) => n.startsWith('head.') || n === 'pooler')
-      .map((n) => site(n, 'linear', -1)),
+    ...matrices('linear', -1, 'pooler', 'head.dense'),
     ...norms(-1, 'head.norm'),
-    ...(weights['head'] || c.tied ? [site('head', 'head', -1)] : []),
+    ...matrices('head', -1, ...(c.output === 'none' || c.output === 'pooled' ? [] : ['head'])),
   ]
 }
+
+/** `model.norm.weight` → `model.norm`; a bare parameter has no module */
+const moduleOf = (hf: string | undefined): { module?: string } =>
+  hf?.endsWith('.weight') ? { module: hf.slice(0, -'.weight'.length) } : {}

@@ -3,7 +3,9 @@ import {
   activate,
   add,
   attention,
+  broadcastTo,
   cast,
+  concat,
   equal,
   expandDims,
   glu,
@@ -16,6 +18,7 @@ import {
   slice,
   split,
   sub,
+  tanh,
   tidy,
   transpose,
 } from '@weftjs/tensor'
@@ -155,34 +158,63 @@ export const transformer = (
       return half(2, `${b}.mlp`, mlp(b), half(1, `${b}.attn`, attn(b, layer, pass), h))
     }
 
-  /** ids [B, T] → [B, T, D] */
-  const embedTokens = (inputs: Inputs, positions: Tensor): Tensor => {
-    let h = at('embed', inputs['ids']!, (ids) => rowsOf(weight('embed'), ids))
-    if (c.embedScale !== 1) h = mul(h, c.embedScale)
+  /** pixels [B, C, n·p, n·p] → [B, n², C·p²], patches from left to right, then down */
+  const patches = (pixels: Tensor): Tensor => {
+    const { patch, channels, size } = c.image!
+    const n = size / patch
+    const [B, C, height, width] = pixels.shape as [number, number, number, number]
+    if (C !== channels || height !== size || width !== size)
+      throw new Error(`pixels: expected [B, ${channels}, ${size}, ${size}], found [${pixels.shape}]; resize the images`)
+    const rows = transpose(reshape(pixels, [B * C * n, patch, n, patch]), [0, 2, 1, 3]) // [B·C·n, n, p, p]
+    return reshape(transpose(reshape(rows, [B, C, n * n, patch * patch]), [0, 2, 1, 3]), [B, n * n, C * patch * patch])
+  }
+  const given = (inputs: Inputs, name: string): Tensor => {
+    if (inputs[name]) return inputs[name]
+    throw new Error(`this model reads '${name}', and the inputs are ${Object.keys(inputs).join(', ') || 'empty'}`)
+  }
+  /** ids [B, T] or pixels → [B, T, D] */
+  const embed = (inputs: Inputs): Tensor => {
+    if (c.input === 'tokens') return at('embed', given(inputs, 'ids'), (ids) => rowsOf(weight('embed'), ids))
+    const h = linear('embed', patches(given(inputs, 'pixels')))
+    const cls = vector('cls')
+    return cls ? concat([broadcastTo(reshape(cls, [1, 1, c.width]), [h.shape[0]!, 1, c.width]), h], 1) : h
+  }
+  /** adds what tells places apart: [B, T, D] → [B, T, D] */
+  const place = (embedded: Tensor, positions: Tensor, types?: Tensor): Tensor => {
+    let h = c.embedScale === 1 ? embedded : mul(embedded, c.embedScale)
     const learned = vector('positions') // [P, D]
-    if (learned) {
-      const index = c.positionOffset ? cast(add(positions, c.positionOffset), 'int32') : positions
-      h = add(h, lookup(learned, index))
-    }
-    const types = vector('types') // [2, D]
-    if (types) {
-      const given = inputs['types']
-      h = add(h, given ? lookup(types, given) : slice(types, [0, 0], [1, c.width]))
-    }
+    if (learned)
+      h = add(h, lookup(learned, c.positionOffset ? cast(add(positions, c.positionOffset), 'int32') : positions))
+    const kinds = vector('types') // [2, D]
+    if (kinds) h = add(h, types ? lookup(kinds, types) : slice(kinds, [0, 0], [1, c.width]))
     return has('embed.norm') ? norm('embed.norm', h) : h
   }
 
   /** [B, T, D] after the last norm */
   const hidden = (inputs: Inputs): Tensor => {
-    const T = inputs['ids']!.shape[1]!
+    const embedded = embed(inputs)
     const past = cache?.length ?? 0
-    const positions = inputs['positions'] ?? (expandDims(range(past, past + T, 1, 'int32'), 0) as Tensor)
-    const pass = prepare(c, inputs, positions, past + T)
-    let h = embedTokens(inputs, positions)
+    const length = past + embedded.shape[1]!
+    if (has('positions') && length > c.maxLength)
+      throw new Error(`${length} tokens, and the model has learned ${c.maxLength} positions; shorten the text`)
+    const positions = inputs['positions'] ?? (expandDims(range(past, length, 1, 'int32'), 0) as Tensor)
+    const pass = prepare(c, inputs, positions, length)
+    let h = place(embedded, positions, inputs['types'])
     for (let i = 0; i < c.layers; i++) h = tidy(() => at(`blocks.${i}`, h, block(i, pass)))
     return has('norm') ? norm('norm', h) : h
   }
-  const head = (h: Tensor): Tensor => linear('head', h)
+
+  /** [B, T, D] → what the model ends in: logits [B, T, V] of tokens or [B, C] of classes, or the pooled [B, D] */
+  const head = (h: Tensor): Tensor => {
+    if (c.output === 'none') throw new Error('this checkpoint is a base model without a head; read its hidden states')
+    const first = c.output === 'classes' || c.output === 'pooled'
+    let x = first ? reshape(slice(h, [0, 0, 0], [-1, 1, -1]), [-1, c.width]) : h // [B, D]
+    if (c.pooler) x = activate(linear('pooler', x), 'tanh')
+    if (c.output === 'pooled') return x
+    if (c.output === 'masked') x = norm('head.norm', activate(linear('head.dense', x), c.activation))
+    const logits = linear('head', x)
+    return c.logitSoftcap ? mul(tanh(mul(logits, 1 / c.logitSoftcap)), c.logitSoftcap) : logits
+  }
 
   return { hidden, head }
 }
