@@ -15,7 +15,11 @@ import { installWasmMatmul } from '../src/wasm-matmul.ts'
 setWasmPaths('/wasm/')
 globalThis.compare = async () => {
   await setBackend('wasm')
-  const values = (n, seed) => Float32Array.from({ length: n }, (_, i) => Math.imul(i * 7919 + seed, 2654435761) / 2 ** 31)
+  const values = (n, seed) => Float32Array.from({ length: n }, (_, i) => {
+  const x = Math.imul(i + seed * 7919, 0x9e3779b1)
+  const y = Math.imul(x ^ (x >>> 15), 0x85ebca77)
+  return (y ^ (y >>> 13)) / 2 ** 31
+})
   const products = []
   for (const [m, n, k] of [[1, 70, 40], [7, 33, 21], [50, 300, 600]])
     for (const [tA, tB] of [[false, false], [false, true], [true, false], [true, true]])
