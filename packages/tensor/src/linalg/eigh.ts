@@ -67,19 +67,12 @@ const diagonalize = (d: Float64Array, e: Float64Array, qt: Float64Array, n: numb
       const root = Math.hypot(half, 1)
       let g = d[hi]! - d[lo]! + e[lo]! / (half + (half < 0 ? -root : root))
       let [c, s, p] = [1, 1, 0]
-      let i = hi - 1
-      for (; i >= lo; i--) {
+      for (let i = hi - 1; i >= lo; i--) {
         const f = s * e[i]!
         const b = c * e[i]!
         const r = Math.hypot(f, g)
         e[i + 1] = r
-        if (r === 0) {
-          d[i + 1]! -= p
-          e[hi] = 0
-          break
-        }
-        s = f / r
-        c = g / r
+        ;[c, s] = r === 0 ? [1, 0] : [g / r, f / r]
         g = d[i + 1]! - p
         const t = (d[i]! - g) * s + 2 * c * b
         p = s * t
@@ -87,7 +80,6 @@ const diagonalize = (d: Float64Array, e: Float64Array, qt: Float64Array, n: numb
         g = c * t - b
         rotate(qt, (i + 1) * n, i * n, n, c, s)
       }
-      if (i >= lo) continue
       d[lo]! -= p
       e[lo] = g
       e[hi] = 0

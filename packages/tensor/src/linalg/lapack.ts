@@ -9,7 +9,8 @@ export interface Lapack {
   readonly threads?: number
 }
 
-const NEEDS = ['dgesdd_', 'dgelqf_', 'dorglq_', 'dsyevd_', 'dpotrf_', 'dgetrf_', 'dgemm_'] as const
+/** what a library must export */
+export const SYMBOLS: readonly string[] = ['dgesdd_', 'dgelqf_', 'dorglq_', 'dsyevd_', 'dpotrf_', 'dgetrf_', 'dgemm_']
 
 type Argument = Float64Array | Int32Array | string | number
 /** Calls a Fortran routine; numbers go by reference. */
@@ -193,7 +194,7 @@ export const dropLapack = (): void => {
  */
 export const useLapack = async (): Promise<Lapack | { missing: string }> => {
   dropLapack()
-  const found = await findNative({ needs: NEEDS })
+  const found = await findNative({ needs: SYMBOLS })
   if ('missing' in found) return found
   try {
     const bound = bind(found.lib)
