@@ -1,5 +1,5 @@
 import { balanced, type Matrix, requireFinite, transpose } from './matrix.ts'
-import { accumulate, axpy, reflector } from './reflector.ts'
+import { accumulate, addRows, axpy, reflector } from './reflector.ts'
 import { routines } from './routines.ts'
 
 /** Q [m, k], R [k, n], k = min(m, n) */
@@ -40,7 +40,7 @@ export const qr = (a: Matrix): Qr => {
     data[i * n + i] = beta
     if (tau === 0) continue
     w.fill(0, i + 1)
-    for (let j = i; j < m; j++) axpy(v[j]!, data, j * n, w, 0, i + 1, n)
+    addRows(v, data, m, n, w, i, i + 1)
     for (let j = i; j < m; j++) axpy(-tau * v[j]!, w, 0, data, j * n, i + 1, n)
   }
   const r = new Float64Array(k * n)

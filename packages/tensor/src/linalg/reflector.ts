@@ -47,6 +47,25 @@ export const axpy = (
   for (let i = from; i < to; i++) x[p + i]! += f * y[q + i]!
 }
 
+/** w += vᵀA over rows and columns [from, ...): four rows at a time, so that w is read and written once for four */
+export const addRows = (
+  v: Float64Array,
+  a: Float64Array,
+  rows: number,
+  cols: number,
+  w: Float64Array,
+  fromRow: number,
+  fromCol: number,
+): void => {
+  let i = fromRow
+  for (; i + 3 < rows; i += 4) {
+    const [v0, v1, v2, v3] = [v[i]!, v[i + 1]!, v[i + 2]!, v[i + 3]!]
+    const [r0, r1, r2, r3] = [i * cols, (i + 1) * cols, (i + 2) * cols, (i + 3) * cols]
+    for (let j = fromCol; j < cols; j++) w[j]! += v0 * a[r0 + j]! + v1 * a[r1 + j]! + v2 * a[r2 + j]! + v3 * a[r3 + j]!
+  }
+  for (; i < rows; i++) axpy(v[i]!, a, i * cols, w, 0, fromCol, cols)
+}
+
 /**
  * Rows of (H₀H₁…H_{k−1}E)ᵀ, E the first k columns of I: `vectors` [k, n] holds one v per row, zero before `first(i)`.
  * Row by row, so that memory is read in order.

@@ -1,6 +1,6 @@
 import { balanced, type Matrix, multiply, requireFinite, transpose } from './matrix.ts'
 import { qr } from './qr.ts'
-import { accumulate, axpy, dot, reflector, rotate } from './reflector.ts'
+import { accumulate, addRows, axpy, dot, reflector, rotate } from './reflector.ts'
 import { routines } from './routines.ts'
 
 /** A = U·diag(s)·Vᵀ: U [m, k], s [k] falling, V [n, k], k = min(m, n) */
@@ -29,7 +29,7 @@ const bidiagonalize = (data: Float64Array, m: number, n: number) => {
     d[k] = beta
     w.fill(0, k + 1)
     if (tau !== 0) {
-      for (let i = k; i < m; i++) axpy(v[i]!, data, i * n, w, 0, k + 1, n)
+      addRows(v, data, m, n, w, k, k + 1)
       axpy(-tau, w, 0, data, k * n, k + 1, n)
     }
     if (k + 1 === n) break
