@@ -11,12 +11,9 @@ export interface PromptOptions {
   readonly overflow: 'error' | 'truncate'
 }
 
-/** the tokens a model takes: what its config says, which dynamic rope scaling stretches by its factor */
-export const lengthOf = ({ maxLength, rope }: TransformerConfig): number => {
-  const s = rope?.scaling
-  const stretch = (s?.['rope_type'] ?? s?.['type']) === 'dynamic' && s?.['factor']
-  return typeof stretch === 'number' ? Math.floor(maxLength * stretch) : maxLength
-}
+/** the tokens a model takes: what its config says; no limit under dynamic rope scaling, which stretches as a text grows */
+export const lengthOf = ({ maxLength, rope }: TransformerConfig): number =>
+  (rope?.scaling?.['rope_type'] ?? rope?.scaling?.['type']) === 'dynamic' ? Number.POSITIVE_INFINITY : maxLength
 
 /** @throws Error where an id is not a row of the embedding */
 export const checkIds = (ids: readonly number[], { vocabulary }: TransformerConfig, place: string): void => {

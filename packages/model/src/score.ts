@@ -1,21 +1,5 @@
 import type { Params } from '@weftjs/spec'
-import {
-  add,
-  dispose,
-  exp,
-  gather,
-  log,
-  max,
-  mul,
-  range,
-  reshape,
-  sub,
-  sum,
-  type Tensor,
-  tensor,
-  tensor1d,
-  tidy,
-} from '@weftjs/tensor'
+import { dispose, exp, gather, log, max, reshape, sub, sum, type Tensor, tensor, tensor1d, tidy } from '@weftjs/tensor'
 import type { Tuned } from './attach.ts'
 import { kvCache } from './cache.ts'
 import { checkCausal, checkIds, lengthOf } from './prompt.ts'
@@ -91,8 +75,11 @@ export const score = async (
 
 /** ln softmax(z)[next]: z [T, V] → [T] */
 const logprobOf = (z: Tensor, next: readonly number[]): Tensor => {
-  const [T, V] = z.shape as [number, number]
+  const V = z.shape[1]!
   const shifted = sub(z, max(z, 1, true)) // [T, V]
-  const index = add(mul(range(0, T, 1, 'int32'), V), tensor1d([...next], 'int32')) // [T]
-  return sub(gather(reshape(shifted, [-1]), index as never), log(sum(exp(shifted), 1)))
+  const index = tensor1d(
+    next.map((id, t) => t * V + id),
+    'int32',
+  )
+  return sub(gather(reshape(shifted, [-1]), index), log(sum(exp(shifted), 1)))
 }
