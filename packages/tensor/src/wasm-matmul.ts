@@ -1,5 +1,5 @@
 import { type Gemm, replaceMatMul } from './wasm/batch-matmul.ts'
-import { type GemmModule, gemmBytes, rowsOf, WIDE } from './wasm/gemm.ts'
+import { type GemmModule, gemmBytes, rowsOf } from './wasm/gemm.ts'
 import { memoryOf, type WasmBackend } from './wasm/heap.ts'
 
 /** Blocks of the right side are packed to [KC, NC] floats, which a level-2 cache holds. */
@@ -27,7 +27,7 @@ const gemmFrom = (kernels: GemmModule, rowsOfTile: number, scratch: number): Gem
           call('dots', a + 4 * i * k, b + 4 * j * k, 4 * k, c + 4 * (i * n + j), Math.min(DOT_BLOCK, n - j), k)
       return
     }
-    const packA = transposeA && m > 1
+    if (m === 1) return call('combination', a, b, 4 * n, c, n, k)
     const tiles = Math.ceil(m / rowsOfTile)
     const blocks = Math.ceil(k / KC)
     const depth = Math.ceil(k / blocks / 4) * 4
@@ -44,15 +44,12 @@ const gemmFrom = (kernels: GemmModule, rowsOfTile: number, scratch: number): Gem
             call(`columns${Math.min(8, width - q)}`, b + 4 * (p * n + j + q), 4 * n, panels + 4 * q * kc, 32, kc)
         for (let t = 0, i = 0; t < tiles; t++) {
           const rows = Math.floor((m * (t + 1)) / tiles) - i
-          if (packA) call(`columns${rows}`, a + 4 * (p * m + i), 4 * m, left, 4 * rows, kc)
-          const start = packA ? left : a + 4 * (i * k + p)
+          if (transposeA) call(`columns${rows}`, a + 4 * (p * m + i), 4 * m, left, 4 * rows, kc)
+          const start = transposeA ? left : a + 4 * (i * k + p)
           const at = c + 4 * (i * n + j)
-          const tile = kernels[packA ? `packed${rows}` : `rows${rows}`]!
+          const tile = kernels[transposeA ? `packed${rows}` : `rows${rows}`]!
           const add = p > 0 ? 1 : 0
-          const wide = m === 1 ? from - (from % WIDE) : 0
-          const right = b + 4 * (p * n + j)
-          if (wide > 0) call('wide', start, 4 * k, right, 4 * n, 4 * WIDE, at, 4 * n, wide, kc, add)
-          if (from > wide) tile(start, 4 * k, right + 4 * wide, 4 * n, 32, at + 4 * wide, 4 * n, from - wide, kc, add)
+          if (from > 0) tile(start, 4 * k, b + 4 * (p * n + j), 4 * n, 32, at, 4 * n, from, kc, add)
           if (from < width)
             tile(start, 4 * k, panels + 4 * from * kc, 32, 32 * kc, at + 4 * from, 4 * n, width - from, kc, add)
           i += rows

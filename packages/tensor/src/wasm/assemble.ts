@@ -151,7 +151,7 @@ const section = (id: number, items: readonly Code[]): Code => {
 }
 
 /** Bytes of a module that exports the routines and imports its memory as `env.memory`. */
-export const assemble = (routines: readonly Routine[], shared = false): Uint8Array<ArrayBuffer> =>
+export const assemble = (routines: readonly Routine[]): Uint8Array<ArrayBuffer> =>
   new Uint8Array(
     bytes([
       [0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00],
@@ -159,7 +159,7 @@ export const assemble = (routines: readonly Routine[], shared = false): Uint8Arr
         1,
         routines.map(({ parameters }) => [0x60, vector(parameters.map(() => [0x7f])), 0]),
       ),
-      section(2, [[name('env'), name('memory'), 0x02, shared ? [0x03, 0, leb(65536)] : [0x00, 0]]]),
+      section(2, [[name('env'), name('memory'), 0x02, 0x00, 0]]),
       section(
         3,
         routines.map((_, index) => leb(index)),

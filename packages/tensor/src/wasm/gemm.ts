@@ -18,29 +18,25 @@ import {
 
 /** Rows of a tile, as measured: 16 vector registers hold 5 x 8 sums and what they need, 6 x 8 where no product waits. */
 export const rowsOf = (relaxed: boolean): number => (relaxed ? 6 : 5)
-/** columns of a panel, and of the wide panels that a single row takes where they are */
-export const PANEL = 8
-export const WIDE = 32
 
 const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i)
 const bump = (pointer: Local, by: Code): Code => pointer.set(i32.add(pointer.get, by))
 
 /**
- * `rows` rows of C from all of B's panels of `columns`. A's rows are `rs` apart with k contiguous, or packed as [k][rows].
+ * `rows` rows of C from all of B's panels. A's rows are `rs` apart with k contiguous, or packed as [k][rows].
  * B's panels are `bp` apart, their rows `bs` apart. With `add` the product is added to what C holds.
  */
-const tile = (rows: number, packed: boolean, relaxed: boolean, columns = PANEL): Routine => ({
-  name: columns === WIDE ? 'wide' : `${packed ? 'packed' : 'rows'}${rows}`,
+const tile = (rows: number, packed: boolean, relaxed: boolean): Routine => ({
+  name: `${packed ? 'packed' : 'rows'}${rows}`,
   parameters: ['a', 'rs', 'b', 'bs', 'bp', 'c', 'ldc', 'n', 'k', 'add'],
   body: ({ int, vec }) => {
     const [a, rs, b, bs, bp, c, ldc, n, k, add, q, t, r] = (
       ['a', 'rs', 'b', 'bs', 'bp', 'c', 'ldc', 'n', 'k', 'add', 'q', 't', 'r'] as const
     ).map(int) as [Local, Local, Local, Local, Local, Local, Local, Local, Local, Local, Local, Local, Local]
     const p = range(packed ? 1 : rows).map((i) => int(`p${i}`))
-    const width = columns / 4
     const s = vec('s')
-    const x = range(width === 2 ? 2 : 1).map((j) => vec(`b${j}`))
-    const sums = range(rows).map((i) => range(width).map((j) => vec(`c${i}${j}`)))
+    const x = range(2).map((j) => vec(`b${j}`))
+    const sums = range(rows).map((i) => range(2).map((j) => vec(`c${i}${j}`)))
     const madd = multiplyAdd(relaxed)
     // four of A's floats at a load, spread by shuffles: half again as fast as a splat from memory for each
     const v = range(rows).map((i) => vec(`a${i}`))
@@ -51,11 +47,8 @@ const tile = (rows: number, packed: boolean, relaxed: boolean, columns = PANEL):
     }
     const step = (u: number, four: boolean): Code => [
       packed && rows >= 4 ? v[0]!.set(v128.load(p[0]!.get, 4 * u * rows)) : [],
-      width === 2 ? x.map((value, j) => value.set(v128.load(q.get, 16 * j))) : [],
-      sums.map((row, i) => [
-        s.set(element(i, u, four)),
-        row.map((sum, j) => sum.set(madd(s.get, width === 2 ? x[j]!.get : v128.load(q.get, 16 * j), sum.get))),
-      ]),
+      x.map((value, j) => value.set(v128.load(q.get, 16 * j))),
+      sums.map((row, i) => [s.set(element(i, u, four)), row.map((sum, j) => sum.set(madd(s.get, x[j]!.get, sum.get)))]),
       bump(q, bs.get),
     ]
     const steps = (count: number): Code => [
@@ -96,16 +89,16 @@ const tile = (rows: number, packed: boolean, relaxed: boolean, columns = PANEL):
       loop(i32.ge(t.get, i32.const(4)), steps(4)),
       loop(i32.gt(t.get, i32.const(0)), steps(1)),
       r.set(c.get),
-      width === 2 ? when(i32.ge(n.get, i32.const(PANEL)), sums.map(full), sums.map(part)) : sums.map(full),
-      bump(c, i32.const(4 * columns)),
+      when(i32.ge(n.get, i32.const(8)), sums.map(full), sums.map(part)),
+      bump(c, i32.const(32)),
       bump(b, bp.get),
-      bump(n, i32.const(-columns)),
+      bump(n, i32.const(-8)),
     ]
     return repeat(panel, i32.gt(n.get, i32.const(0)))
   },
 })
 
-/** c[j] (+)= a · b[j] for n rows of b, `ldb` apart: four at a time. */
+/** c[j] = a · b[j] for n rows of b, `ldb` apart: four at a time. */
 const dots = (relaxed: boolean): Routine => ({
   name: 'dots',
   parameters: ['a', 'b', 'ldb', 'c', 'n', 'k'],
@@ -158,6 +151,50 @@ const dots = (relaxed: boolean): Routine => ({
           v128.store1(c.get, s0!.get, 0),
         ]),
       ),
+    ]
+  },
+})
+
+/** c [n] = Σ a[i]·b[i] over k rows of b, `ldb` apart: a row times a matrix, which is read once and in order. */
+const combination = (relaxed: boolean): Routine => ({
+  name: 'combination',
+  parameters: ['a', 'b', 'ldb', 'c', 'n', 'k'],
+  body: ({ int, vec }) => {
+    const [a, b, ldb, c, n, k] = ['a', 'b', 'ldb', 'c', 'n', 'k'].map(int) as [Local, Local, Local, Local, Local, Local]
+    const [y, t] = [int('y'), int('t')]
+    const sum = vec('sum')
+    const madd = multiplyAdd(relaxed)
+    const columns = (floats: number, body: Code): Code =>
+      loop(i32.ge(t.get, i32.const(floats)), [body, bump(y, i32.const(4 * floats)), bump(t, i32.const(-floats))])
+    const block = (rows: number): Code => {
+      const p = range(rows).map((i) => int(`p${i}`))
+      const x = range(rows).map((i) => vec(`x${i}`))
+      const step = (load: typeof v128.load, store: (value: Code) => Code, floats: number): Code =>
+        columns(floats, [
+          sum.set(load(y.get)),
+          p.map((pointer, i) => sum.set(madd(x[i]!.get, load(pointer.get), sum.get))),
+          store(sum.get),
+          p.map((pointer) => bump(pointer, i32.const(4 * floats))),
+        ])
+      return [
+        p.map((pointer, i) => pointer.set(i === 0 ? b.get : i32.add(p[i - 1]!.get, ldb.get))),
+        x.map((value, i) => value.set(v128.splat(a.get, 4 * i))),
+        y.set(c.get),
+        t.set(n.get),
+        step(v128.load, (value) => v128.store(y.get, value), 4),
+        step(v128.load1, (value) => v128.store1(y.get, value, 0), 1),
+        bump(a, i32.const(4 * rows)),
+        bump(b, i32.mul(ldb.get, i32.const(rows))),
+        bump(k, i32.const(-rows)),
+      ]
+    }
+    return [
+      y.set(c.get),
+      t.set(n.get),
+      columns(4, v128.store(y.get, v128.zero)),
+      columns(1, i32.store(y.get, i32.const(0))),
+      loop(i32.ge(k.get, i32.const(8)), block(8)),
+      loop(i32.gt(k.get, i32.const(0)), block(1)),
     ]
   },
 })
@@ -233,14 +270,11 @@ const packColumns = (width: number): Routine => ({
 export type GemmModule = Readonly<Record<string, (...values: number[]) => void>>
 
 /** Bytes of the module; `relaxed` uses fused multiply-add. */
-export const gemmBytes = ({ relaxed = false, shared = false } = {}): Uint8Array<ArrayBuffer> =>
-  assemble(
-    [
-      ...range(rowsOf(relaxed)).flatMap((i) => [tile(i + 1, false, relaxed), tile(i + 1, true, relaxed)]),
-      tile(1, false, relaxed, WIDE),
-      dots(relaxed),
-      packTransposed,
-      ...range(8).map((i) => packColumns(i + 1)),
-    ],
-    shared,
-  )
+export const gemmBytes = ({ relaxed = false } = {}): Uint8Array<ArrayBuffer> =>
+  assemble([
+    ...range(rowsOf(relaxed)).flatMap((i) => [tile(i + 1, false, relaxed), tile(i + 1, true, relaxed)]),
+    dots(relaxed),
+    combination(relaxed),
+    packTransposed,
+    ...range(8).map((i) => packColumns(i + 1)),
+  ])
