@@ -65,7 +65,7 @@ const installed = new WeakMap<object, Promise<boolean>>()
 const install = async (backend: WasmBackend): Promise<boolean> => {
   const memory = memoryOf(backend)
   if (!memory) return false
-  const candidates = [true, false].map((relaxed) => ({ rows: rowsOf(relaxed), bytes: gemmBytes({ relaxed }) }))
+  const candidates = [true, false].map((relaxed) => ({ rows: rowsOf(relaxed), bytes: gemmBytes(relaxed) }))
   const chosen = candidates.find(({ bytes }) => WebAssembly.validate(bytes))
   if (!chosen) return false
   const { rows, bytes } = chosen

@@ -270,7 +270,7 @@ const packColumns = (width: number): Routine => ({
 export type GemmModule = Readonly<Record<string, (...values: number[]) => void>>
 
 /** Bytes of the module; `relaxed` uses fused multiply-add. */
-export const gemmBytes = ({ relaxed = false } = {}): Uint8Array<ArrayBuffer> =>
+export const gemmBytes = (relaxed: boolean): Uint8Array<ArrayBuffer> =>
   assemble([
     ...range(rowsOf(relaxed)).flatMap((i) => [tile(i + 1, false, relaxed), tile(i + 1, true, relaxed)]),
     dots(relaxed),
