@@ -66,7 +66,9 @@ const open = (json: Config, config: Config, file: string): Pieces => {
     ...json,
   }
   try {
-    return new Pieces(whole, { ...config, clean_up_tokenization_spaces: false })
+    const pieces = new Pieces(whole, { ...config, clean_up_tokenization_spaces: false })
+    if (!pieces.get_vocab().size) throw new Error('its vocabulary is empty')
+    return pieces
   } catch (error) {
     throw new CheckpointError(
       `not a tokenizer that can be used (${(error as Error).message}); download it again, or save it anew with a recent transformers`,
