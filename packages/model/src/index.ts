@@ -1,4 +1,4 @@
-export { type Architecture, architectureOf, architectures, type Name } from './architectures/index.ts'
+export { type Architecture, architectureOf, architectures, type Name, namesOf } from './architectures/index.ts'
 export {
   type Attachment,
   type AttachOptions,
@@ -8,9 +8,18 @@ export {
   type Pass,
   type Tuned,
 } from './attach.ts'
+export { type KvCache, kvCache } from './cache.ts'
 export type { Rope, TransformerConfig } from './config.ts'
-export { type LoadOptions, loadNetwork } from './load.ts'
+export { decoder, type StopScan, stopScan, type TextStream } from './decoder.ts'
+export { type Completion, complete, type Finish, type Generated, type GenerateOptions, generate } from './generate.ts'
+export { initNetwork } from './init.ts'
+export { type LoadOptions, loadNetwork, type WeightReader } from './load.ts'
 export { inputsOf, nextToken } from './loss.ts'
 export { type At, match, matcher, matcherOfNames } from './match.ts'
+export { type Place, placeOf } from './places.ts'
+export type { Prompts } from './prompt.ts'
+export { type SamplingOptions, sample } from './sampling.ts'
+export { type Score, type ScoreOptions, score } from './score.ts'
 export { sitesOf } from './sites.ts'
+export { checkTokenizer, encodeChat, loadTokenizer, type ModelTokenizer } from './tokenizer.ts'
 export { type Cache, type Hooks, type Inputs, transformer } from './transformer.ts'
