@@ -45,8 +45,9 @@ export const loadTokenizer = async (folder: Folder): Promise<ModelTokenizer> => 
   const template = (await folder.has('chat_template.jinja'))
     ? await folder.text('chat_template.jinja')
     : templateOf(config['chat_template'])
-  const pieces = open(json, config, `${folder.name}/tokenizer.json`)
+  const { pieces, edges } = open(json, config, `${folder.name}/tokenizer.json`)
   return tokenizer(pieces, config, {
+    edges,
     stated: generation['eos_token_id'] ?? model['eos_token_id'],
     template,
     place: folder.name,
@@ -55,7 +56,8 @@ export const loadTokenizer = async (folder: Folder): Promise<ModelTokenizer> => 
 
 const SLOW = ['tokenizer.model', 'vocab.json', 'merges.txt', 'vocab.txt', 'spiece.model', 'sentencepiece.bpe.model']
 
-const open = (json: Config, config: Config, file: string): Pieces => {
+/** the library's tokenizer, tried on one letter, so that a part it cannot use is found here */
+const open = (json: Config, config: Config, file: string): { pieces: Pieces; edges: Edges } => {
   // parts that the format lets be absent and the library wants stated
   const whole = {
     added_tokens: [],
@@ -68,7 +70,9 @@ const open = (json: Config, config: Config, file: string): Pieces => {
   try {
     const pieces = new Pieces(whole, { ...config, clean_up_tokenization_spaces: false })
     if (!pieces.get_vocab().size) throw new Error('its vocabulary is empty')
-    return pieces
+    const edges = around(pieces)
+    pieces.decode([...pieces.get_vocab().values()].slice(0, 1))
+    return { pieces, edges }
   } catch (error) {
     throw new CheckpointError(
       `not a tokenizer that can be used (${(error as Error).message}); download it again, or save it anew with a recent transformers`,
@@ -78,13 +82,19 @@ const open = (json: Config, config: Config, file: string): Pieces => {
   }
 }
 
+type Edges = readonly [before: readonly number[], after: readonly number[]]
 interface Said {
+  readonly edges: Edges
   readonly stated: unknown
   readonly template: string | undefined
   readonly place: string
 }
 
-const tokenizer = (pieces: Pieces, config: Config, { stated, template, place }: Said): ModelTokenizer => {
+const tokenizer = (
+  pieces: Pieces,
+  config: Config,
+  { edges: [before, after], stated, template, place }: Said,
+): ModelTokenizer => {
   const added = [...pieces.get_added_tokens_decoder().values()]
   const specials = new Set(added.filter((t) => t.special).map((t) => t.id))
   let vocabulary = 0
@@ -101,7 +111,6 @@ const tokenizer = (pieces: Pieces, config: Config, { stated, template, place }: 
   const ends = listed.length ? listed : eos === undefined ? [] : [eos]
   const plain = (text: string): number[] => (text ? pieces.encode(text, { add_special_tokens: false }).ids : [])
 
-  const [before, after] = around(pieces)
   const edge = (
     given: readonly number[],
     add: unknown,
@@ -160,7 +169,7 @@ const tokenizer = (pieces: Pieces, config: Config, { stated, template, place }: 
 }
 
 /** what the post-processor puts before and after a text */
-const around = (pieces: Pieces): [before: number[], after: number[]] => {
+const around = (pieces: Pieces): Edges => {
   const bare = pieces.encode('a', { add_special_tokens: false }).ids
   const full = pieces.encode('a').ids
   const at = full.findIndex((_, i) => bare.every((id, j) => full[i + j] === id))

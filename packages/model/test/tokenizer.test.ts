@@ -212,6 +212,33 @@ describe('bad files', () => {
         /^there\/tokenizer.json: not a tokenizer that can be used \(.*\); download it again/,
       )
   })
+  it('loads or names the file, whatever part of it is something else', async () => {
+    const json = readFileSync(`${fixtures}byte-level/tokenizer.json`, 'utf8')
+    const keys = ['added_tokens', 'normalizer', 'pre_tokenizer', 'post_processor', 'decoder', 'model'] as const
+    const below = ['type', 'vocab', 'merges', 'single', 'special_tokens', 'unk_token', 'ids'] as const
+    let refused = 0
+    await fc.assert(
+      fc.asyncProperty(
+        fc.constantFrom(...keys),
+        fc.option(fc.constantFrom(...below)),
+        fc.jsonValue({ maxDepth: 2 }),
+        async (key, inner, junk) => {
+          const changed = JSON.parse(json)
+          if (inner && changed[key]) changed[key][inner] = junk
+          else changed[key] = junk
+          try {
+            const t = await loadTokenizer(folder({ 'tokenizer.json': changed }))
+            expect(t.vocabulary).toBeGreaterThan(0)
+          } catch (error) {
+            refused++
+            expect(error).toMatchObject({ name: 'CheckpointError', file: 'there/tokenizer.json' })
+          }
+        },
+      ),
+      { numRuns: 80 },
+    )
+    expect(refused).toBeGreaterThan(10)
+  })
   it('refuses a tokenizer that does not match', () => {
     const { tokenizer } = byteLevel
     checkTokenizer(tokenizer, { vocabulary: 384 })
