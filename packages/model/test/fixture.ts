@@ -1,3 +1,4 @@
+import { readdirSync, readFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import type { Network } from '@weftjs/spec'
 import { type Tensor, tensor } from '@weftjs/tensor'
@@ -6,6 +7,11 @@ import { type Checkpoint, fromBytes, openSafetensors } from '@weftjs/tensor/chec
 import { loadNetwork, type TransformerConfig } from '../src/index.ts'
 
 export const models: string = new URL('../../testkit/fixtures/models/', import.meta.url).pathname
+
+/** the folders that are not quantized */
+export const families: readonly string[] = readdirSync(models)
+  .sort()
+  .filter((name) => !readFileSync(`${models}${name}/config.json`, 'utf8').includes('quantization_config'))
 
 /** a tiny model from transformers, and what transformers says about it */
 export const fixture = async (

@@ -1,10 +1,9 @@
-import { existsSync, readdirSync } from 'node:fs'
 import type { Params, Scalar } from '@weftjs/spec'
 import { add, backprop, cpu, mean, mul, reshape, rng, square, type Tensor, tensor, transpose } from '@weftjs/tensor'
 import { afterAll, describe, expect, it } from 'vitest'
 import { namesOf } from '../src/architectures/index.ts'
 import { attach, nextToken, type Pass } from '../src/index.ts'
-import { distance, fixture, largest, models } from './fixture.ts'
+import { distance, families, fixture, largest } from './fixture.ts'
 
 await cpu()
 const rows: string[] = []
@@ -29,8 +28,6 @@ const parameterOf = (hf: string): string =>
     .replace(/^(vit\.layers\.\d+)\.attention\.output\.dense/, '$1.attention.o_proj')
     .replace(/^(vit\.layers\.\d+)\.intermediate\.dense/, '$1.mlp.fc1')
     .replace(/^(vit\.layers\.\d+)\.output\.dense/, '$1.mlp.fc2')
-
-const families = readdirSync(models).filter((name) => existsSync(`${models}${name}/reference.safetensors`))
 
 describe.each(families)('%s', (name) => {
   it('gives the logits, the loss and the gradients of transformers', async () => {

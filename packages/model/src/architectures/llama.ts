@@ -24,6 +24,8 @@ export const checkRope = (rope: Rope, headWidth: number, maxLength: number): Rop
   return rope
 }
 
+const WIDEST = 65_536
+
 /** sizes that every architecture states, and checks that the head count goes into them */
 export const headsOf = (
   width: number,
@@ -36,6 +38,8 @@ export const headsOf = (
     throw new Error(
       `config.json: ${heads} heads do not divide a width of ${width}; check num_attention_heads, head_dim`,
     )
+  if (headWidth > WIDEST)
+    throw new Error(`config.json: heads are ${headWidth} wide, more than ${WIDEST}; check head_dim, hidden_size`)
   if (heads % kvHeads)
     throw new Error(
       `config.json: num_key_value_heads (${kvHeads}) must divide num_attention_heads (${heads}); check both`,

@@ -1,0 +1,135 @@
+import type { Config, Network, Tensor, Weight } from '@weftjs/spec'
+import { reshape, tidy, transpose } from '@weftjs/tensor'
+import {
+  type Dtype,
+  encodeFloats,
+  type ShardOptions,
+  type Sink,
+  type TensorSource,
+  writeSharded,
+} from '@weftjs/tensor/checkpoint/index'
+import { type Name, namesOf } from './architectures/architecture.ts'
+import type { TransformerConfig } from './config.ts'
+import { storedShape } from './load.ts'
+import { placeOf } from './places.ts'
+
+export type SaveDtype = 'F32' | 'F16' | 'BF16'
+
+/** How a codec's matrices are written; the inverse of `LoadOptions.packed`. */
+export interface PackedWriter {
+  /** the tensors that hold one weight, `hf` being `model.layers.0.self_attn.q_proj.weight`; undefined: write it dense */
+  tensors(hf: string, weight: Weight): readonly TensorSource[] | undefined
+  /** added to config.json: `{ quantization_config: ... }` */
+  readonly config: Config
+}
+
+export interface SaveOptions extends Pick<ShardOptions, 'maxShardBytes'> {
+  /** of every tensor; by default each keeps the dtype it was read in, float32 where it was not */
+  readonly dtype?: SaveDtype
+  /** without it packed weights are written dense */
+  readonly packed?: PackedWriter
+}
+
+/** A network as the files of a Hugging Face folder: what config.json says, and tensors whose bytes are made when asked. */
+export const checkpointOf = (
+  network: Network<TransformerConfig>,
+  { dtype, packed }: Pick<SaveOptions, 'dtype' | 'packed'> = {},
+): { config: Config; tensors: readonly TensorSource[] } => {
+  const { config: c, weights, vectors } = network
+  const left = new Set([...Object.keys(weights), ...Object.keys(vectors)])
+  const tensors: TensorSource[] = []
+  for (const name of namesOf(c)) {
+    const weight = weights[name.name]
+    const vector = vectors[name.name]
+    left.delete(name.name)
+    if (!weight && !vector) {
+      if (name.optional) continue
+      throw new Error(`${name.name}: the network has no such tensor, and its checkpoint needs ${name.hf}`)
+    }
+    const special = weight && packed?.tensors(name.hf, weight)
+    if (special) tensors.push(...special)
+    else tensors.push(sourceOf(c, name, () => weight?.dense() ?? vector!, weight?.shape ?? vector!.shape, dtype))
+  }
+  if (c.tied) left.delete('head')
+  if (left.size)
+    throw new Error(
+      `${[...left].slice(0, 3).join(', ')}: a ${c.architecture} checkpoint has no place for ${left.size === 1 ? 'it' : 'them'}; leave out what is not the model's own`,
+    )
+  return { config: configOf(c, { ...(dtype && { dtype }), ...(packed && { packed }) }), tensors }
+}
+
+const sourceOf = (
+  c: TransformerConfig,
+  name: Name,
+  tensor: () => Tensor,
+  shape: readonly number[],
+  asked: SaveDtype | undefined,
+): TensorSource => {
+  const wanted = placeOf(c, name.name).shape
+  if (shape.join() !== wanted.join())
+    throw new Error(
+      `${name.name}: has shape [${shape}], and the config makes it [${wanted}]; change the config with the tensors`,
+    )
+  const dtype: Dtype = asked ?? (name.dtype === 'F16' || name.dtype === 'BF16' ? name.dtype : 'F32')
+  const stored = storedShape(name, shape, c)
+  return {
+    name: name.hf,
+    dtype,
+    shape: stored,
+    data: async () => {
+      // a view of its own, so that what is made here can go, and what is the network's stays
+      const made = tidy(() => {
+        const t = tensor()
+        return name.layout === 'transposed' && t.rank === 2 ? transpose(t) : reshape(t, stored as number[])
+      })
+      const values = await made.data<'float32'>()
+      made.dispose()
+      return encodeFloats(dtype, values, { tensor: name.hf })
+    },
+  }
+}
+
+const WORDS: Readonly<Record<SaveDtype, string>> = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' }
+
+/** config.json as it came, but for what this network has changed */
+const configOf = (c: TransformerConfig, { dtype, packed }: Pick<SaveOptions, 'dtype' | 'packed'>): Config => {
+  const { quantization_config: _, ...source } = c.source
+  const tokens = c.output === 'causal' || c.output === 'masked'
+  const spoken = 'torch_dtype' in source && !('dtype' in source) ? 'torch_dtype' : 'dtype'
+  return {
+    ...source,
+    ...(tokens && !(c.tied && source['tie_word_embeddings'] === undefined) && { tie_word_embeddings: c.tied }),
+    ...(dtype && { [spoken]: WORDS[dtype] }),
+    ...packed?.config,
+  }
+}
+
+/**
+ * Writes config.json and model.safetensors (shards and an index above `maxShardBytes`, 5 GB by default) in Hugging
+ * Face's names and layouts, each to a sink that `create` makes. A tied head is left out. No more than one tensor is held
+ * beside the network. In Node, `save` of @weftjs/model/node writes a folder in one step.
+ * @returns the names written
+ * @throws Error that names a tensor which the checkpoint has no place for, or lacks
+ */
+export const saveNetwork = async (
+  network: Network<TransformerConfig>,
+  create: (file: string) => Sink | Promise<Sink>,
+  { maxShardBytes, ...options }: SaveOptions = {},
+): Promise<string[]> => {
+  const { config, tensors } = checkpointOf(network, options)
+  const files = await writeSharded(create, tensors, {
+    metadata: { format: 'pt' },
+    ...(maxShardBytes !== undefined && { maxShardBytes }),
+  })
+  const sink = await create('config.json')
+  try {
+    await sink.write(textOf(config))
+    await sink.close()
+  } catch (error) {
+    await sink.abort?.()
+    throw error
+  }
+  return [...files, 'config.json']
+}
+
+export const textOf = (config: Config): Uint8Array => new TextEncoder().encode(`${JSON.stringify(config, null, 2)}\n`)
