@@ -19,6 +19,13 @@ export { type At, match, matcher, matcherOfNames } from './match.ts'
 export { type Place, placeOf } from './places.ts'
 export type { Prompts } from './prompt.ts'
 export { type SamplingOptions, sample } from './sampling.ts'
+export {
+  checkpointOf,
+  type PackedWriter,
+  type SaveDtype,
+  type SaveOptions,
+  saveNetwork,
+} from './save.ts'
 export { type Score, type ScoreOptions, score } from './score.ts'
 export { sitesOf } from './sites.ts'
 export { checkTokenizer, encodeChat, loadTokenizer, type ModelTokenizer } from './tokenizer.ts'
