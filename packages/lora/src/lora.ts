@@ -1,6 +1,7 @@
-import type { Adapter, Rng, Tensor2D, Weight } from '@weftjs/spec'
-import { div, mul, type Tensor, zeros } from '@weftjs/tensor'
+import type { Adapter, Rng, Site, Tensor2D, Weight } from '@weftjs/spec'
+import { add, div, mul, type Tensor, type Tensor1D, zeros } from '@weftjs/tensor'
 import { lowRank, scale, sum } from '@weftjs/weight'
+import { patterned } from './pattern.ts'
 
 export interface LoraOptions {
   /** r */
@@ -16,6 +17,8 @@ export interface LoraOptions {
   readonly alphaPattern?: Readonly<Record<string, number>>
   /** distribution of A; PEFT's default is `kaiming` (uniform) */
   readonly init?: 'kaiming' | 'gaussian'
+  /** a trained bias beside B·A, scaled with it (PEFT's `lora_bias`); such an adapter cannot be folded into a weight */
+  readonly loraBias?: boolean
 }
 export interface LoraState extends Record<string, Tensor> {
   /** A [r, in] */
@@ -24,36 +27,32 @@ export interface LoraState extends Record<string, Tensor> {
   b: Tensor2D
 }
 
-/** the entry of a PEFT pattern that names this site, by our name or by the module's */
-const patterned = (
-  patterns: Readonly<Record<string, number>>,
-  names: readonly (string | undefined)[],
-): number | undefined => {
-  for (const [pattern, value] of Object.entries(patterns)) {
-    const test = new RegExp(`^(?:.*\\.)?(?:${pattern})$`)
-    if (names.some((n) => n !== undefined && test.test(n))) return value
+/** numbers that train at a site: r·(in + out), and out more with a bias */
+export const trainable = ({ in: n, out }: Site, { rank = 8, loraBias = false }: LoraOptions = {}): number =>
+  rank * (n + out) + (loraBias ? out : 0)
+
+/** rank that the options give a site, and the factor of its update */
+export const loraScale = (options: LoraOptions): ((site: Site) => { rank: number; factor: number }) => {
+  const { rank = 8, alpha = rank, rslora = false, rankPattern = {}, alphaPattern = {} } = options
+  const ranks = patterned(rankPattern, 'lora: rankPattern')
+  const alphas = patterned(alphaPattern, 'lora: alphaPattern')
+  return ({ name, module }) => {
+    const r = ranks(name, module) ?? rank
+    return { rank: r, factor: (alphas(name, module) ?? alpha) / (rslora ? Math.sqrt(r) : r) }
   }
-  return undefined
 }
 
 /** W + (α/r)·B·A, A random, B zero  —  Hu et al., arXiv:2106.09685 */
 export const lora = (options: LoraOptions = {}): Adapter<LoraState> => {
-  const {
-    rank = 8,
-    alpha = rank,
-    rslora = false,
-    dropout = 0,
-    rankPattern = {},
-    alphaPattern = {},
-    init = 'kaiming',
-  } = options
+  const { dropout = 0, init = 'kaiming', loraBias = false } = options
   if (!(dropout >= 0 && dropout < 1)) throw new Error(`lora: dropout must be in [0, 1), found ${dropout}`)
+  const at = loraScale(options)
   return {
     name: 'lora',
     options: { ...options },
     init: (site, { rng }) => {
       const [out, input] = site.weight!.shape
-      const r = patterned(rankPattern, [site.name, site.module]) ?? rank
+      const { rank: r } = at(site)
       if (!Number.isInteger(r) || r < 1)
         throw new Error(`${site.name}: rank must be a whole number of at least 1, found ${r}`)
       if (r > Math.min(out, input))
@@ -64,14 +63,14 @@ export const lora = (options: LoraOptions = {}): Adapter<LoraState> => {
           : init === 'gaussian'
             ? rng.normal([r, input], 1 / r)
             : rng.uniform([r, input], -1 / Math.sqrt(input), 1 / Math.sqrt(input))
-      return { state: { a: a as Tensor2D, b: zeros([out, r]) as Tensor2D } }
+      const bias = loraBias && { bias: zeros([out]) as Tensor1D }
+      return { state: { a: a as Tensor2D, b: zeros([out, r]) as Tensor2D, ...bias } }
     },
     weight: (base, { a, b }, { site, training, rng }) => {
-      const r = a.shape[0]
-      const scaled = (patterned(alphaPattern, [site.name, site.module]) ?? alpha) / (rslora ? Math.sqrt(r) : r)
       const delta = lowRank(b, a)
-      return sum(base, scale(scaled, training && dropout && rng ? dropped(delta, dropout, rng) : delta))
+      return sum(base, scale(at(site).factor, training && dropout && rng ? dropped(delta, dropout, rng) : delta))
     },
+    ...(loraBias && { around: (next, x, { bias }, { site }) => add(next(x), mul(bias!, at(site).factor)) }),
   }
 }
 

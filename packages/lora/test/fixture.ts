@@ -1,0 +1,75 @@
+import { readdirSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import { attach, loadNetwork, sitesOf, type TransformerConfig, type Tuned } from '@weftjs/model'
+import type { Network } from '@weftjs/spec'
+import { rng, type Tensor, tensor } from '@weftjs/tensor'
+import { nodeFolder } from '@weftjs/tensor/checkpoint/file'
+import {
+  blobFolder,
+  blobSink,
+  type Checkpoint,
+  type Folder,
+  fromBytes,
+  openSafetensors,
+} from '@weftjs/tensor/checkpoint/index'
+import { fromPeft, loadPeft, readPeftConfig, type SavePeftOptions, savePeft } from '../src/index.ts'
+
+export const fixtures: string = new URL('../../testkit/fixtures/', import.meta.url).pathname
+export const peftFolder = (name: string): Folder => nodeFolder(`${fixtures}peft/${name}`)
+export const peftNames = (start: string): string[] => readdirSync(`${fixtures}peft`).filter((n) => n.startsWith(start))
+
+const loaded = new Map<string, Promise<Network<TransformerConfig>>>()
+export const model = (name: string): Promise<Network<TransformerConfig>> => {
+  if (!loaded.has(name)) loaded.set(name, loadNetwork(nodeFolder(`${fixtures}models/${name}`)))
+  return loaded.get(name)!
+}
+
+export const safetensors = async (path: string): Promise<Checkpoint> =>
+  openSafetensors(fromBytes(await readFile(`${fixtures}${path}`)))
+
+export const intsOf = async (file: Checkpoint, name: string): Promise<Tensor> =>
+  tensor(await file.ints(name), file.entry(name).shape as number[], 'int32')
+
+/** max |a − b|; NaN counts as infinite */
+export const distance = (a: ArrayLike<number>, b: ArrayLike<number>): number => {
+  if (a.length !== b.length) return Number.POSITIVE_INFINITY
+  let worst = 0
+  for (let i = 0; i < a.length; i++) {
+    const d = Math.abs(a[i]! - b[i]!)
+    if (Number.isNaN(d)) return Number.POSITIVE_INFINITY
+    worst = Math.max(worst, d)
+  }
+  return worst
+}
+
+/** base and adapter, ready to run */
+export const open = async (
+  folder: Folder,
+  base?: string,
+): Promise<{
+  tuned: Tuned
+  params: Awaited<ReturnType<typeof loadPeft>>
+  config: Awaited<ReturnType<typeof readPeftConfig>>
+}> => {
+  const config = await readPeftConfig(folder)
+  const network = await model(base ?? config.base_model_name_or_path!)
+  const start = fromPeft(config, network, sitesOf(network))
+  const tuned = attach(start.network, start.attachments, rng(0), start.options)
+  return { tuned, params: await loadPeft(folder, tuned), config }
+}
+
+/** a PEFT folder in memory */
+export const saved = async (tuned: Tuned, params: Tuned['params'], options: SavePeftOptions = {}): Promise<Folder> => {
+  const sinks = new Map<string, ReturnType<typeof blobSink>>()
+  await savePeft(
+    (file) => {
+      const sink = blobSink()
+      sinks.set(file, sink)
+      return sink
+    },
+    tuned,
+    params,
+    options,
+  )
+  return blobFolder(new Map([...sinks].map(([name, sink]) => [name, sink.blob()])))
+}
