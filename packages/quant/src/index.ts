@@ -1,1 +1,5 @@
-export {}
+export { type Dynamic8Options, type Dynamic8Parts, dynamic8 } from './dynamic8.ts'
+export { type Fp4Options, fp4 } from './fp4.ts'
+export { type Int8Options, type Int8Parts, int8 } from './int8.ts'
+export type { FourBitOptions, FourBitParts, Nested } from './kernels/four-bit.ts'
+export { type Nf4Options, nf4 } from './nf4.ts'

@@ -1,0 +1,88 @@
+import { type Tensor, tensor1d, tidy } from '@weftjs/tensor'
+import { bytesOf, checkRow, loopKernel } from './loop.ts'
+
+/** to the nearest whole number, halves to the even one */
+const roundEven = (v: number): number => {
+  const r = Math.round(v)
+  return r - v === 0.5 && r % 2 !== 0 ? r - 1 : r
+}
+
+const encodeKernel = loopKernel<{ n: number; width: number }>({
+  name: 'Linear8Encode',
+  dtype: 'int32',
+  shape: ({ n }) => [Math.ceil(n / 4)],
+  run: ([x, scale], out, { n, width }) => {
+    const bytes = bytesOf(out)
+    for (let r = 0, i = 0; i < n; r++) {
+      // rounded twice, as torch computes 127/s
+      const factor = scale![r]! > 0 ? Math.fround(127 * Math.fround(1 / scale![r]!)) : 0
+      for (const end = i + width; i < end; i++)
+        bytes[i] = Math.max(-127, Math.min(127, roundEven(Math.fround(x![i]! * factor))))
+    }
+  },
+  wgsl: {
+    inputs: ['X', 'S'],
+    numbers: ['n', 'width'],
+    body: `
+  var word = 0u;
+  for (var j = 0; j < 4; j++) {
+    let i = index * 4 + j;
+    if (i >= uniforms.n) { break; }
+    let s = S[i / uniforms.width];
+    var v = 0.0;
+    if (s > 0.0) { v = clamp(round(X[i] * (127.0 / s)), -127.0, 127.0); }
+    word |= (bitcast<u32>(i32(v)) & 255u) << u32(8 * j);
+  }
+  result[index] = bitcast<i32>(word);`,
+  },
+})
+
+const THROUGH_127 = Math.fround(1 / 127)
+
+const decodeKernel = loopKernel<{ n: number; width: number; gathered: number }>({
+  name: 'Linear8Decode',
+  dtype: 'float32',
+  shape: ({ n, width, gathered }, [, , rows]) => (gathered ? [rows!, width] : [n]),
+  run: ([q, scale, rows], out, { n, width, gathered }) => {
+    const codes = new Int8Array(q!.buffer, q!.byteOffset, q!.byteLength)
+    const height = n / width
+    const row = (r: number, at: number): void => {
+      const s = scale![r]!
+      for (let i = 0, from = r * width; i < width; i++) out[at + i] = Math.fround(codes[from + i]! * s) * THROUGH_127
+    }
+    if (gathered)
+      rows!.forEach((r, i) => {
+        checkRow(r, height)
+        row(r, i * width)
+      })
+    else for (let r = 0; r < height; r++) row(r, r * width)
+  },
+  wgsl: {
+    inputs: ['Q', 'S', 'R'],
+    numbers: ['n', 'width', 'gathered'],
+    body: `
+  var i = index;
+  if (uniforms.gathered == 1) { i = R[index / uniforms.width] * uniforms.width + index % uniforms.width; }
+  let code = extractBits(Q[i / 4], u32(8 * (i % 4)), 8u);
+  result[index] = f32(code) * S[i / uniforms.width] / 127.0;`,
+  },
+})
+
+/** round(127·x/scale) by rows of `width`, four codes to an int32 word: scale [rows] */
+export const encodeLinear8 = (x: Tensor, scale: Tensor, width: number): Tensor =>
+  encodeKernel([x, scale], { n: x.size, width })
+
+/** code·scale/127 of all rows, or of those in `rows` [m] int32 → [m or all, width], flat where all */
+export const decodeLinear8 = (
+  q: Tensor,
+  scale: Tensor,
+  [height, width]: readonly [number, number],
+  rows?: Tensor,
+): Tensor =>
+  tidy(() =>
+    decodeKernel([q, scale, rows ?? tensor1d([0], 'int32')], {
+      n: height * width,
+      width,
+      gathered: rows ? 1 : 0,
+    }),
+  )

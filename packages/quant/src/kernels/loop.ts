@@ -1,0 +1,102 @@
+import { defineKernel, fill, type Tensor, tensor } from '@weftjs/tensor'
+
+export type Values = Float32Array | Int32Array
+export type Constant = number | readonly number[] | boolean | string
+type Attrs = Readonly<Record<string, Constant>>
+
+export interface LoopKernel<A extends Attrs> {
+  readonly name: string
+  readonly dtype: 'float32' | 'int32'
+  /** shape of the result; `inputs` are the sizes of what came in */
+  readonly shape: (attrs: A, sizes: readonly number[]) => number[]
+  /** writes every element of `out` (zeros before) */
+  readonly run: (inputs: readonly Values[], out: Values, attrs: A) => void
+  /** the same as WGSL: names of the inputs' arrays, and statements that set `result[index]`; `a` holds numbers of `attrs` */
+  readonly wgsl: {
+    readonly inputs: readonly string[]
+    readonly numbers: readonly (keyof A & string)[]
+    readonly body: string
+  }
+}
+
+/** the bytes of packed words */
+export const bytesOf = (words: Values): Uint8Array => new Uint8Array(words.buffer, words.byteOffset, words.byteLength)
+
+export const checkRow = (row: number, height: number): void => {
+  if (!(row >= 0 && row < height)) throw new Error(`rows: index ${row} is outside 0..${height - 1}`)
+}
+
+interface Heap {
+  typedArrayFromHeap(t: Tensor): Values
+}
+interface Gpu {
+  runWebGPUProgram(
+    program: object,
+    inputs: readonly Tensor[],
+    dtype: string,
+    uniforms: object[],
+    output: Tensor,
+  ): unknown
+}
+
+/**
+ * Bits have to be taken apart exactly, which tfjs's ops cannot do (its WebGPU ones compute int32 in float32). So these
+ * kernels are a loop over plain arrays, in place on the wasm heap and through a read elsewhere, and a WGSL program.
+ */
+export const loopKernel = <A extends Attrs>({
+  name,
+  dtype,
+  shape,
+  run,
+  wgsl,
+}: LoopKernel<A>): ((inputs: readonly Tensor[], attrs: A) => Tensor) => {
+  const list = (inputs: object): Tensor[] => Object.values(inputs) as Tensor[]
+  const sizes = (inputs: readonly Tensor[]): number[] => inputs.map((t) => t.size)
+  const kernel = defineKernel<Record<string, Tensor>, A>({
+    name,
+    plain: (named, attrs) => {
+      const inputs = list(named)
+      const to = shape(attrs, sizes(inputs))
+      const n = to.reduce((p, d) => p * d, 1)
+      const out = dtype === 'float32' ? new Float32Array(n) : new Int32Array(n)
+      run(
+        inputs.map((t) => t.dataSync() as Values),
+        out,
+        attrs,
+      )
+      return tensor(out, to, dtype)
+    },
+    on: {
+      wasm: (named, attrs, backend: Heap) => {
+        const inputs = list(named)
+        // made first: it may move the heap
+        const out = fill(shape(attrs, sizes(inputs)), 0, dtype)
+        run(
+          inputs.map((t) => backend.typedArrayFromHeap(t)),
+          backend.typedArrayFromHeap(out),
+          attrs,
+        )
+        return out
+      },
+      webgpu: (named, attrs, backend: Gpu) => {
+        const inputs = list(named)
+        const out = fill(shape(attrs, sizes(inputs)), 0, dtype)
+        const program = {
+          variableNames: wgsl.inputs,
+          outputShape: out.shape,
+          dispatchLayout: { x: out.shape.map((_, i) => i) },
+          dispatch: [Math.ceil(out.size / 64), 1, 1],
+          workgroupSize: [64, 1, 1],
+          size: true,
+          uniforms: wgsl.numbers.map((n) => `${n} : i32,`).join(' '),
+          shaderKey: `weft ${name}`,
+          getUserCode: () => `fn main(index : i32) { if (index >= uniforms.size) { return; }\n${wgsl.body}\n}`,
+        }
+        const numbers = wgsl.numbers.map((n) => ({ type: 'int32', data: [Number(attrs[n])] }))
+        backend.runWebGPUProgram(program, inputs, dtype, numbers, out)
+        return out
+      },
+    },
+  })
+  return (inputs, attrs) => kernel(Object.fromEntries(inputs.map((t, i) => [String(i), t])), attrs)
+}

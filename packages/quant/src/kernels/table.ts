@@ -1,0 +1,164 @@
+import { type Tensor, tensor1d, tidy } from '@weftjs/tensor'
+import { bytesOf, checkRow, loopKernel, type Values } from './loop.ts'
+
+/** A code book: `levels[code]` for every code, 16 of them (two codes a byte, the first in the high half) or 256. */
+export interface Table {
+  readonly levels: Float32Array
+  /** codes in ascending order of their levels */
+  readonly order: Int32Array
+  /** halfway between neighbouring levels, in float32: a number above `midpoints[i]` is nearer to level i + 1 */
+  readonly midpoints: Float32Array
+}
+
+export const table = (levels: readonly number[] | Float32Array): Table => {
+  if (levels.length !== 16 && levels.length !== 256)
+    throw new Error(`table: a code book has 16 or 256 levels, found ${levels.length}`)
+  const all = Float32Array.from(levels)
+  const order = Int32Array.from(all.keys()).sort((a, b) => all[a]! - all[b]! || a - b)
+  const midpoints = Float32Array.from({ length: all.length - 1 }, (_, i) =>
+    Math.fround(Math.fround(all[order[i]!]! + all[order[i + 1]!]!) / 2),
+  )
+  return { levels: all, order, midpoints }
+}
+
+const SMALLEST = Math.fround(1e-38)
+
+/** Which of the sorted levels is nearest; a tie goes to the lower one, as bitsandbytes has it. */
+const nearest = (midpoints: Values, v: number): number => {
+  let lo = 0
+  let hi = midpoints.length
+  while (lo < hi) {
+    const mid = (lo + hi) >> 1
+    if (midpoints[mid]! < v) lo = mid + 1
+    else hi = mid
+  }
+  return lo
+}
+
+const encodeKernel = loopKernel<{ n: number; block: number; count: number }>({
+  name: 'TableEncode',
+  dtype: 'int32',
+  shape: ({ n, count }) => [Math.ceil(n / (count === 16 ? 8 : 4))],
+  run: ([x, scale, midpoints, order], out, { n, block, count }) => {
+    const bytes = bytesOf(out)
+    const zero = order![nearest(midpoints!, 0)]!
+    for (let b = 0, from = 0; from < n; b++, from += block) {
+      const s = Math.max(scale![b]!, SMALLEST)
+      const end = Math.min(from + block, n)
+      const inverse = Math.fround(1 / s)
+      // bitsandbytes divides in a short last block, and multiplies by the inverse elsewhere
+      const short = end - from < block
+      for (let i = from; i < end; i++) {
+        const v = Math.fround(short ? x![i]! / s : x![i]! * inverse)
+        const code = order![nearest(midpoints!, Math.min(1, Math.max(-1, v)))]!
+        if (count === 16) bytes[i >> 1]! |= i & 1 ? code : code << 4
+        else bytes[i] = code
+      }
+    }
+    if (count === 16 && n % 2) bytes[n >> 1]! |= zero
+  },
+  wgsl: {
+    inputs: ['X', 'S', 'M', 'O'],
+    numbers: ['n', 'block', 'count'],
+    body: `
+  let each = select(4, 8, uniforms.count == 16);
+  var word = 0u;
+  for (var j = 0; j < each; j++) {
+    let i = index * each + j;
+    if (i > uniforms.n || (i == uniforms.n && (uniforms.count != 16 || i % 2 == 0))) { break; }
+    var v = 0.0;
+    if (i < uniforms.n) { v = clamp(X[i] / max(S[i / uniforms.block], 1.1754944e-38), -1.0, 1.0); }
+    var lo = 0;
+    var hi = uniforms.count - 1;
+    while (lo < hi) {
+      let mid = (lo + hi) / 2;
+      if (M[mid] < v) { lo = mid + 1; } else { hi = mid; }
+    }
+    let shift = select(8 * j, 8 * (j / 2) + 4 * (1 - j % 2), uniforms.count == 16);
+    word |= u32(O[lo]) << u32(shift);
+  }
+  result[index] = bitcast<i32>(word);`,
+  },
+})
+
+const decodeKernel = loopKernel<{ n: number; block: number; count: number; width: number; gathered: number }>({
+  name: 'TableDecode',
+  dtype: 'float32',
+  shape: ({ n, width, gathered }, [, , , rows]) => (gathered ? [rows!, width] : [n]),
+  run: ([q, scale, levels, rows], out, { n, block, count, width, gathered }) => {
+    const bytes = bytesOf(q!)
+    const scaled = new Float32Array(count)
+    /** numbers [from, end) to out[at...] */
+    const stretch = (from: number, end: number, at: number): void => {
+      for (let i = from, b = Math.floor(from / block); i < end; b++) {
+        const s = scale![b]!
+        const until = Math.min(end, (b + 1) * block)
+        if (count === 16) {
+          for (let c = 0; c < 16; c++) scaled[c] = levels![c]! * s
+          for (; i < until; i++) out[at++] = scaled[(bytes[i >> 1]! >> (i & 1 ? 0 : 4)) & 15]!
+        } else for (; i < until; i++) out[at++] = levels![bytes[i]!]! * s
+      }
+    }
+    if (gathered)
+      rows!.forEach((row, at) => {
+        checkRow(row, n / width)
+        stretch(row * width, (row + 1) * width, at * width)
+      })
+    else stretch(0, n, 0)
+  },
+  wgsl: {
+    inputs: ['Q', 'S', 'L', 'R'],
+    numbers: ['n', 'block', 'count', 'width', 'gathered'],
+    body: `
+  var i = index;
+  if (uniforms.gathered == 1) { i = R[index / uniforms.width] * uniforms.width + index % uniforms.width; }
+  var code = 0u;
+  if (uniforms.count == 16) {
+    code = (bitcast<u32>(Q[i / 8]) >> u32(8 * ((i % 8) / 2) + 4 * (1 - i % 2))) & 15u;
+  } else {
+    code = (bitcast<u32>(Q[i / 4]) >> u32(8 * (i % 4))) & 255u;
+  }
+  result[index] = L[code] * S[i / uniforms.block];`,
+  },
+})
+
+/** codes of x/scale, packed into int32 words as bitsandbytes' bytes lie: x of n numbers, scale [⌈n/block⌉] */
+export const encodeTable = (x: Tensor, scale: Tensor, { levels, midpoints, order }: Table, block: number): Tensor =>
+  tidy(() =>
+    encodeKernel([x, scale, tensor1d(midpoints), tensor1d(order, 'int32')], {
+      n: x.size,
+      block,
+      count: levels.length,
+    }),
+  )
+
+/** level·scale of n packed codes → [n] */
+export const decodeTable = (q: Tensor, scale: Tensor, { levels }: Table, block: number, n: number): Tensor =>
+  tidy(() =>
+    decodeKernel([q, scale, tensor1d(levels), tensor1d([0], 'int32')], {
+      n,
+      block,
+      count: levels.length,
+      width: 1,
+      gathered: 0,
+    }),
+  )
+
+/** the same for some rows of width numbers each: rows [m] int32 → [m, width] */
+export const decodeRows = (
+  q: Tensor,
+  scale: Tensor,
+  { levels }: Table,
+  block: number,
+  [height, width]: readonly [number, number],
+  rows: Tensor,
+): Tensor =>
+  tidy(() =>
+    decodeKernel([q, scale, tensor1d(levels), rows], {
+      n: height * width,
+      block,
+      count: levels.length,
+      width,
+      gathered: 1,
+    }),
+  )
