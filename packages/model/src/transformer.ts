@@ -141,8 +141,9 @@ export const transformer = (
   const mlp =
     (b: string): Next =>
     (x) => {
+      const gate = c.gated && linear(`${b}.mlp.gate`, x) // [B, T, F]
       const up = linear(`${b}.mlp.up`, x) // [B, T, F]
-      const f = c.gated ? glu(linear(`${b}.mlp.gate`, x), up, c.activation) : activate(up, c.activation)
+      const f = gate ? glu(gate, up, c.activation) : activate(up, c.activation)
       return linear(`${b}.mlp.down`, f)
     }
 
