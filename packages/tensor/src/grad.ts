@@ -1,7 +1,7 @@
-import './gradients/index.ts'
 import { add, clone, dispose, ones, type Scalar, type Tensor, tidy, zeros, zerosLike } from '@tensorflow/tfjs-core'
 import type { Loss, Params } from '@weftjs/spec'
 import { type Engine, engine, type TapeNode } from './engine.ts'
+import { registerGradients } from './gradients/index.ts'
 import { ruleFor, rulesOf, savedNames } from './gradients/rule.ts'
 
 /** ids of the tensors that depend on what the innermost `gradients` call differentiates */
@@ -67,6 +67,7 @@ export const gradients = (
   dy?: Tensor,
 ): { value: Tensor; grads: (Tensor | null)[] } => {
   const e = engine()
+  registerGradients()
   patch(e)
   const { activeTape, gradientDepth, kernelDepth } = e.state
   const outer = live

@@ -2,7 +2,6 @@
  * The functional ops of tfjs-core that Weft uses, each with a gradient (gradients/*) and each run by the
  * conformance suite on every backend. Chained methods (`x.reshape`) are neither typed nor registered: use these.
  */
-import './gradients/index.ts'
 import { add, cast, clone, mul, sigmoid, sub, type Tensor } from '@tensorflow/tfjs-core'
 
 export type {
