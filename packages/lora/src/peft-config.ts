@@ -1,4 +1,4 @@
-import type { Folder } from '@weftjs/tensor/checkpoint/index'
+import type { Folder } from '@weftjs/tensor/checkpoint'
 import { patterned, pythonRegExp } from './pattern.ts'
 
 /** PEFT's adapter_config.json of a LoRA adapter, under the names of the file; other fields are carried along. */

@@ -1,6 +1,6 @@
 import type { Adapter, Network, Params, Site, Tensor2D } from '@weftjs/spec'
 import { keep, tensor, tidy, transpose } from '@weftjs/tensor'
-import { type Checkpoint, CheckpointError, type Folder, openCheckpoint } from '@weftjs/tensor/checkpoint/index'
+import { type Checkpoint, CheckpointError, type Folder, openCheckpoint } from '@weftjs/tensor/checkpoint'
 import { type LoraOptions, type LoraState, lora, loraScale } from './lora.ts'
 import { exactly, patterned } from './pattern.ts'
 import { type PeftConfig, readPeftConfig } from './peft-config.ts'

@@ -5,7 +5,7 @@ import {
   type Sink,
   type TensorSource,
   writeSafetensors,
-} from '@weftjs/tensor/checkpoint/index'
+} from '@weftjs/tensor/checkpoint'
 import { type LoraOptions, loraScale } from './lora.ts'
 import { exactly } from './pattern.ts'
 import { type Attached, type PeftTensor, peftOptions, peftTensors, peftValues } from './peft.ts'

@@ -11,7 +11,7 @@ import {
   type Folder,
   fromBytes,
   openSafetensors,
-} from '@weftjs/tensor/checkpoint/index'
+} from '@weftjs/tensor/checkpoint'
 import { fromPeft, loadPeft, readPeftConfig, type SavePeftOptions, savePeft } from '../src/index.ts'
 
 export const fixtures: string = new URL('../../testkit/fixtures/', import.meta.url).pathname

@@ -1,5 +1,5 @@
 import { cpu } from '@weftjs/tensor'
-import { openCheckpoint } from '@weftjs/tensor/checkpoint/index'
+import { openCheckpoint } from '@weftjs/tensor/checkpoint'
 import { describe, expect, it } from 'vitest'
 import { distance, intsOf, open, peftFolder, peftNames, safetensors, saved } from './fixture.ts'
 

@@ -6,7 +6,7 @@ import { dirname, join, relative } from 'node:path'
 import { Readable, Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { ReadableStream } from 'node:stream/web'
-import { CheckpointError } from '@weftjs/tensor/checkpoint/index'
+import { CheckpointError } from '@weftjs/tensor/checkpoint'
 
 export interface HubOptions {
   /** default https://huggingface.co, or HF_ENDPOINT */

@@ -8,7 +8,7 @@ import {
   type Folder,
   isFloating,
   openCheckpoint,
-} from '@weftjs/tensor/checkpoint/index'
+} from '@weftjs/tensor/checkpoint'
 import { dense } from '@weftjs/weight'
 import {
   type Architecture,

@@ -7,7 +7,7 @@ import {
   type Sink,
   type TensorSource,
   writeSharded,
-} from '@weftjs/tensor/checkpoint/index'
+} from '@weftjs/tensor/checkpoint'
 import { type Name, namesOf } from './architectures/architecture.ts'
 import type { TransformerConfig } from './config.ts'
 import { storedShape } from './load.ts'

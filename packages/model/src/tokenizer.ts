@@ -1,7 +1,7 @@
 import { Template } from '@huggingface/jinja'
 import { Tokenizer as Pieces } from '@huggingface/tokenizers'
 import type { Config, Message, Tokenizer } from '@weftjs/spec'
-import { CheckpointError, type Folder } from '@weftjs/tensor/checkpoint/index'
+import { CheckpointError, type Folder } from '@weftjs/tensor/checkpoint'
 import { readJson } from './load.ts'
 
 /** A tokenizer read from a folder, with what the folder says about the ends of texts. */

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises'
 import type { Network } from '@weftjs/spec'
 import { type Tensor, tensor } from '@weftjs/tensor'
 import { nodeFolder } from '@weftjs/tensor/checkpoint/file'
-import { type Checkpoint, fromBytes, openSafetensors } from '@weftjs/tensor/checkpoint/index'
+import { type Checkpoint, fromBytes, openSafetensors } from '@weftjs/tensor/checkpoint'
 import { loadNetwork, type TransformerConfig } from '../src/index.ts'
 
 export const models: string = new URL('../../testkit/fixtures/models/', import.meta.url).pathname

@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { cpu, rng } from '@weftjs/tensor'
 import { fromFile, nodeFolder } from '@weftjs/tensor/checkpoint/file'
-import { openSafetensors } from '@weftjs/tensor/checkpoint/index'
+import { openSafetensors } from '@weftjs/tensor/checkpoint'
 import { describe, expect, it } from 'vitest'
 import { architectures, attach, complete, loadNetwork } from '../src/index.ts'
 

@@ -10,7 +10,7 @@ import {
   openSafetensors,
   type TensorBytes,
   toSafetensors,
-} from '@weftjs/tensor/checkpoint/index'
+} from '@weftjs/tensor/checkpoint'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { architectureOf, architectures } from '../src/architectures/index.ts'

@@ -1,6 +1,6 @@
 import type { Config } from '@weftjs/spec'
 import type { Activation } from '@weftjs/tensor'
-import type { Dtype } from '@weftjs/tensor/checkpoint/index'
+import type { Dtype } from '@weftjs/tensor/checkpoint'
 import type { TransformerConfig } from '../config.ts'
 
 /** One tensor of a checkpoint and where it lives here. */
