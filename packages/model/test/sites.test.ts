@@ -1,8 +1,10 @@
-import { cpu, keep, ones, rng, type Tensor } from '@weftjs/tensor'
+import type { Network } from '@weftjs/spec'
+import { cpu, gather, keep, ones, rng, type Tensor, type Tensor2D, tensor1d } from '@weftjs/tensor'
+import { dense } from '@weftjs/weight'
 import { describe, expect, it } from 'vitest'
 import { namesOf } from '../src/architectures/index.ts'
-import { attach, match, sitesOf } from '../src/index.ts'
-import { families, fixture } from './fixture.ts'
+import { attach, match, sitesOf, type TransformerConfig } from '../src/index.ts'
+import { distance, families, fixture } from './fixture.ts'
 
 await cpu()
 
@@ -99,4 +101,65 @@ it('finds sites by glob and shows the nearest where there is none', async () => 
     'blocks.1.attn.v',
   ])
   expect(() => match(sites, 'blocks.*.attn.query')).toThrow(/nearest are .*attn/)
+})
+
+describe('axes', () => {
+  const shuffled = (n: number): number[] => {
+    const order = Array.from({ length: n }, (_, i) => i)
+    const noise = rng(3).numbers(n)
+    return order.sort((a, b) => noise[a]! - noise[b]!)
+  }
+  /** the network with the units of one axis in another order, by nothing but its sites */
+  const permuted = (network: Network<TransformerConfig>, axis: string, order: number[]): Network<TransformerConfig> => {
+    const index = tensor1d(order, 'int32')
+    const along = (x: Tensor, dim: number): Tensor => gather(x, index, dim)
+    const weights = { ...network.weights }
+    const vectors: Record<string, Tensor> = { ...network.vectors }
+    for (const { name, kind, axes } of sitesOf(network)) {
+      if (kind === 'norm' && axis === 'residual' && vectors[name]!.size === order.length) {
+        vectors[name] = along(vectors[name]!, 0)
+        if (vectors[`${name}.bias`]) vectors[`${name}.bias`] = along(vectors[`${name}.bias`]!, 0)
+      }
+      if (!axes || !weights[name]) continue
+      axes.forEach((a, dim) => {
+        if (a === axis) weights[name] = dense(along(weights[name]!.dense(), dim) as Tensor2D)
+      })
+      if (axes[0] === axis && vectors[`${name}.bias`]) vectors[`${name}.bias`] = along(vectors[`${name}.bias`]!, 0)
+    }
+    if (axis === 'residual')
+      for (const n of ['positions', 'types', 'cls'])
+        if (vectors[n]) vectors[n] = along(vectors[n]!, vectors[n]!.rank - 1)
+    return { ...network, weights, vectors }
+  }
+  it.each(['llama3', 'llama-biased', 'gemma3_text', 'gpt2', 'bert', 'roberta', 'vit'])(
+    '%s: hidden units change places and the model does not',
+    async (name) => {
+      const { network, reference, int } = await fixture(name)
+      const inputs = reference.has('input_ids')
+        ? { ids: await int('input_ids') }
+        : { pixels: rng(1).normal([2, 3, 32, 32]) }
+      const logits = (n: Network<TransformerConfig>): ArrayLike<number> =>
+        attach(n, [], rng(0)).forward({}, inputs).logits.dataSync()
+      const before = logits(network)
+      const { width, hidden } = network.config
+      for (const [axis, n] of [
+        ['residual', width],
+        ['mlp.1', hidden],
+      ] as const) {
+        expect(distance(logits(permuted(network, axis, shuffled(n))), before), axis).toBeLessThan(1e-4)
+        // and half of it would not do: the test can fail
+        const half = permuted({ ...network, vectors: {} }, axis, shuffled(n))
+        expect(
+          distance(
+            logits({
+              ...half,
+              vectors: network.vectors,
+              weights: { ...half.weights, 'blocks.1.mlp.down': network.weights['blocks.1.mlp.down']! },
+            }),
+            before,
+          ),
+        ).toBeGreaterThan(1e-2)
+      }
+    },
+  )
 })
