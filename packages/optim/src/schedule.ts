@@ -26,3 +26,12 @@ export const cosine = (lr: number, { steps, warmup = 0 }: ScheduleOptions): Sche
     const progress = Math.min(1, (step - warmup) / Math.max(1, steps - warmup))
     return lr * 0.5 * (1 + Math.cos(Math.PI * progress))
   })
+
+export interface WsdOptions extends ScheduleOptions {
+  /** steps of the last part, over which the rate falls to 0 */
+  readonly decay: number
+}
+
+/** warm-up, stable, decay: constant until the last `decay` steps, then to 0 along a line  —  Hu et al., arXiv:2404.06395 */
+export const wsd = (lr: number, { steps, warmup = 0, decay }: WsdOptions): Schedule =>
+  warm(lr, warmup, (step) => lr * Math.min(1, Math.max(0, (steps - step) / Math.max(1, decay))))
