@@ -38,6 +38,7 @@ export interface LoadOptions {
   readonly onIgnored?: (names: readonly string[]) => void
   /** reads matrices that a codec has packed; without it a quantized checkpoint is refused */
   readonly packed?: WeightReader
+  readonly signal?: AbortSignal
 }
 
 /** an entry of the checkpoint that has a place here */
@@ -55,7 +56,7 @@ interface Found {
  */
 export const loadNetwork = async (
   folder: Folder,
-  { architectures = builtIn, onProgress, onIgnored, packed }: LoadOptions = {},
+  { architectures = builtIn, onProgress, onIgnored, packed, signal }: LoadOptions = {},
 ): Promise<Network<TransformerConfig>> => {
   const source = await readJson(folder, 'config.json')
   const architecture = architectureOf(source, architectures)
@@ -77,6 +78,7 @@ export const loadNetwork = async (
       bytes += Object.values(weight.parts).reduce((n, t) => n + t.size * 4, 0)
     }
     for (const [i, { name, hf, shape }] of plain.entries()) {
+      signal?.throwIfAborted()
       const read = await readTensor(checkpoint, hf, name, shape)
       if (placeOf(config, name.name).axes) weights[name.name] = dense(read as Tensor2D)
       else vectors[name.name] = read

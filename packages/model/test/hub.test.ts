@@ -153,6 +153,21 @@ it('opens what it has when there is no network', async () => {
   )
 })
 
+it('keeps to the variables that other programs of the hub know', async () => {
+  const before = { ...process.env }
+  Object.assign(process.env, { HF_HOME: cacheDir, HF_ENDPOINT: hubUrl })
+  for (const name of ['HF_HUB_CACHE', 'HUGGINGFACE_HUB_CACHE', 'HF_TOKEN', 'HF_HUB_OFFLINE']) delete process.env[name]
+  try {
+    expect(await snapshot('org/tiny')).toBe(join(cacheDir, 'hub', 'models--org--tiny', 'snapshots', COMMIT))
+    asked = []
+    process.env['HF_HUB_OFFLINE'] = '1'
+    await snapshot('org/tiny')
+    expect(asked).toEqual([])
+  } finally {
+    process.env = before
+  }
+})
+
 it('says what is wrong with a name', async () => {
   await expect(snapshot('org/nothing', { hubUrl, cacheDir })).rejects.toThrow(/no such model or revision/)
   await expect(snapshot('org/secret', { hubUrl, cacheDir })).rejects.toThrow(/private, gated or missing.*HF_TOKEN/)

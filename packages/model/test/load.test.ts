@@ -2,7 +2,6 @@ import { readFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import type { Network } from '@weftjs/spec'
 import { cpu, memory, rng } from '@weftjs/tensor'
-import { nodeFolder } from '@weftjs/tensor/checkpoint/file'
 import {
   blobFolder,
   type Folder,
@@ -11,6 +10,7 @@ import {
   type TensorBytes,
   toSafetensors,
 } from '@weftjs/tensor/checkpoint'
+import { nodeFolder } from '@weftjs/tensor/checkpoint/file'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { architectureOf, architectures } from '../src/architectures/index.ts'
@@ -95,6 +95,23 @@ describe('spellings', () => {
     expect(() => pass.head(pass.hidden)).toThrow(/base model without a head/)
     expect(network.weights['head']).toBeUndefined()
     expect(whole.weights['head']).toBeDefined()
+  })
+
+  it('a RoBERTa without its head and its pooler still gives its hidden states', async () => {
+    const tensors = Object.fromEntries(
+      Object.entries(await tensorsOf('roberta')).flatMap(([n, t]) =>
+        n.startsWith('roberta.') ? [[n.slice('roberta.'.length), t]] : [],
+      ),
+    )
+    const network = await loadNetwork(folderOf({ ...configOf('roberta'), architectures: ['RobertaModel'] }, tensors))
+    const { reference, int } = await fixture('roberta')
+    const mask = await int('attention_mask')
+    const pass = attach(network, [], rng(0)).run({}, { ids: await int('input_ids'), mask })
+    const seen = mask.dataSync()
+    const real = (v: ArrayLike<number>): number[] => Array.from(v).filter((_, i) => seen[Math.floor(i / 32)])
+    const want = real(await reference.floats('last_hidden_state'))
+    expect(distance(real(pass.hidden.dataSync()), want)).toBeLessThan(1e-4)
+    expect(() => pass.head(pass.hidden)).toThrow(/pooler: the network has no such weight/)
   })
 
   it('BERT with a classifier reads its pooled first token', async () => {
@@ -185,6 +202,16 @@ describe('a checkpoint that is not whole', () => {
     await expect(loadNetwork(nodeFolder(`${models}nowhere`))).rejects.toThrow(/nowhere.*config\.json/)
     await expect(openModel('./nowhere')).rejects.toThrow(/no such folder/)
     await expect(openModel(`${models}llama/config.json`)).rejects.toThrow(/a file, not a folder/)
+  })
+  it('stops when it is told to, and leaves no tensor', async () => {
+    const stop = new AbortController()
+    const before = memory().numTensors
+    const loading = loadNetwork(nodeFolder(`${models}llama`), {
+      signal: stop.signal,
+      onProgress: ({ tensors }) => tensors === 5 && stop.abort(new Error('enough')),
+    })
+    await expect(loading).rejects.toThrow('enough')
+    expect(memory().numTensors).toBe(before)
   })
   it('reports progress to the end', async () => {
     const seen: { tensors: number; of: number; bytes: number }[] = []
