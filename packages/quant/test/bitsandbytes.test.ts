@@ -1,6 +1,6 @@
 import type { Codec, Tensor, Tensor2D } from '@weftjs/spec'
 import { cpu, wasm } from '@weftjs/tensor'
-import type { Checkpoint } from '@weftjs/tensor/checkpoint/index'
+import type { Checkpoint } from '@weftjs/tensor/checkpoint'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { DYNAMIC } from '../src/dynamic8.ts'
 import { dynamic8, fp4, int8, nf4 } from '../src/index.ts'
@@ -79,7 +79,7 @@ describe.each([
         if (code === codes[i]) expect(ours[i]).toBe(theirs[i])
         else {
           expect(Math.abs(ours[i]! - exactly[i]!)).toBeLessThanOrEqual(Math.abs(theirs[i]! - exactly[i]!))
-          if (exactly[i] !== 0) other++
+          if (Math.abs(exactly[i]!) > 1e-6) other++
         }
       })
       expect(other / w.size).toBeLessThan(0.01)

@@ -1,6 +1,6 @@
 import { type Tensor, tensor } from '@weftjs/tensor'
-import { fromFile } from '@weftjs/tensor/checkpoint/file'
 import { type Checkpoint, openSafetensors } from '@weftjs/tensor/checkpoint'
+import { fromFile } from '@weftjs/tensor/checkpoint/file'
 
 const folder = new URL('../../testkit/fixtures/quant/', import.meta.url).pathname
 
