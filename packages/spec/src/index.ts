@@ -25,6 +25,8 @@ export interface Weight {
   readonly parts: Params
   /** name of the storage format, for files and messages: `dense`, `nf4`, ... */
   readonly format?: string
+  /** of a packed weight: what packs and unpacks it */
+  readonly codec?: Codec
 }
 
 export type SiteKind = 'model' | 'embed' | 'block' | 'attn' | 'core' | 'mlp' | 'linear' | 'norm' | 'head'

@@ -26,6 +26,7 @@ export const packed = (codec: Codec, w: Tensor2D): Weight => fromParts(codec, co
 export const fromParts = (codec: Codec, parts: Params, shape: readonly [number, number]): Weight => ({
   shape,
   format: codec.name,
+  codec,
   parts,
   apply: (x) => product({ x, ...parts }, { codec, shape, parts } as Attrs),
   dense: () => codec.decode(parts, shape),
