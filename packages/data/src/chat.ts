@@ -39,7 +39,9 @@ const readMessages = (
 }
 
 /**
- * Conversations by the model's chat template, the loss on the assistant's turns only. A turn is what the template adds between the
+ * conversations by the model's chat template, the loss on the assistant's turns only  —  chat templates of Hugging Face transformers
+ *
+ * A turn is what the template adds between the
  * messages before it (with the generation prompt) and the messages up to it. Throws where the template is not prefix-stable: where
  * later messages change how earlier ones are written, so that no place of the text could be masked with certainty.
  */

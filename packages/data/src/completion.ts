@@ -46,7 +46,9 @@ const parts = (row: Row, place: string, prompt?: string, completion?: string): [
 }
 
 /**
- * Prompt and completion joined, the loss on the completion and its EOS only. As TRL does it, the joined text is tokenized whole and the
+ * prompt and completion joined, the loss on the completion and its EOS only  —  as TRL's SFTTrainer
+ *
+ * The joined text is tokenized whole and the
  * first places, as many as the prompt alone has tokens, carry no loss; where the prompt's tokens change by the joining, `note` says so.
  * Field names: prompt/completion, prompt/response, question/answer, instruction/input/output, or those given.
  */

@@ -24,7 +24,9 @@ const headerOf = (names: readonly string[], name: string): readonly string[] => 
 }
 
 /**
- * Rows of a CSV file (RFC 4180; LF or CRLF; quoted fields may hold line ends), all values strings; blank lines are left out. Streaming.
+ * rows of a CSV file with a header, all values strings; streaming  —  RFC 4180
+ *
+ * LF or CRLF; quoted fields may hold line ends; blank lines are left out.
  * A carriage return at the end of a row's last field is taken for part of the line end.
  * Throws at a row with more or fewer fields than the header, at a stray or missing quote, naming the row (the header is row 1).
  */

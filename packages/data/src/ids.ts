@@ -23,7 +23,11 @@ const readIds = (row: Row, name: string, place: string, vocabulary: number, mask
   return list as number[]
 }
 
-/** Rows {input_ids, labels?} as they are, in their order; labels default to input_ids, -100 masks. Whole numbers below `vocabulary`. */
+/**
+ * rows {input_ids, labels?} as they are, in their order; -100 masks  —  Weft's prepared format, fields as in Hugging Face datasets
+ *
+ * Labels default to input_ids. Whole numbers below `vocabulary`.
+ */
 export const ids = ({ vocabulary = Number.POSITIVE_INFINITY }: IdsOptions = {}): Stage<Row, Example> =>
   format(function* (row, place) {
     const tokens = readIds(row, 'input_ids', place, vocabulary, false)

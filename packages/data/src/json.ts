@@ -3,7 +3,11 @@ import { lazy } from './lazy.ts'
 import { describe, placed, type Row } from './row.ts'
 import { utf8 } from './utf8.ts'
 
-/** Rows of a JSON file that is an array of objects. It is parsed whole; for a large file prefer JSONL. */
+/**
+ * rows of a JSON file that is an array of objects  —  RFC 8259
+ *
+ * It is parsed whole; for a large file prefer JSONL.
+ */
 export const json = (input: Input): AsyncIterable<Row> =>
   lazy(async function* () {
     const parts: string[] = []

@@ -3,7 +3,11 @@ import { lazy } from './lazy.ts'
 import { lines } from './lines.ts'
 import { describe, placed, type Row } from './row.ts'
 
-/** Rows of a file with one JSON object a line; blank lines are left out. Streaming. Errors name the line. */
+/**
+ * rows of a file with one JSON object a line; streaming  —  JSON Lines, RFC 8259
+ *
+ * Blank lines are left out. Errors name the line.
+ */
 export const jsonl = (input: Input): AsyncIterable<Row> =>
   lazy(async function* () {
     let number = 0

@@ -74,8 +74,9 @@ export const plan = ({
 }
 
 /**
- * Several examples to a row of `length` places, each a segment with positions from 0 that sees only itself and never predicts the next.
- * Best-fit decreasing: Ding et al., arXiv:2404.10830; no cross-contamination: Krell et al., arXiv:2107.02027.
+ * several examples to a row, each a segment with positions from 0 that sees only itself  —  Krell et al., arXiv:2107.02027
+ *
+ * Rows have `length` places; no segment predicts the next. Best-fit decreasing as in Ding et al., arXiv:2404.10830.
  */
 export const pack = ({ pad = 0, ...options }: PackOptions): Stage<Example, PackedRow> => {
   const rows = plan(options)

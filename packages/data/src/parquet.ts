@@ -23,7 +23,11 @@ const plain = (value: unknown, place: string): unknown => {
   return value
 }
 
-/** Rows of a Parquet file, one row group at a time, by ranges: only the footer and the columns asked for are read. */
+/**
+ * rows of a Parquet file, one row group at a time  —  Apache Parquet
+ *
+ * Read by ranges: only the footer and the columns asked for.
+ */
 export const parquet = (input: RandomInput, { columns }: ParquetOptions = {}): AsyncIterable<Row> =>
   lazy(async function* () {
     const { name, size, read } = randomAccess(input)

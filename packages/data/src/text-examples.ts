@@ -14,6 +14,8 @@ export interface TextExamplesOptions {
 }
 
 /**
+ * windows of documents in which each token is a target once  —  Bengio et al., JMLR 2003
+ *
  * Documents cut into windows of `length` tokens, with the tokenizer's BOS and EOS around each document.
  * A window begins `stride` tokens after the one before; what both hold is context in the later one (label -100), so no token counts twice.
  */

@@ -9,7 +9,9 @@ export interface TextOptions {
 }
 
 /**
- * Plain text as rows {text}: the file is one document, or the parts between matches of `split`; parts of white space only are left out.
+ * plain text as rows {text}  —  UTF-8, RFC 3629
+ *
+ * The file is one document, or the parts between matches of `split`; parts of white space only are left out.
  * CRLF becomes LF. The whole file is held in memory.
  */
 export const text = (input: Input, { split }: TextOptions = {}): AsyncIterable<Row> =>

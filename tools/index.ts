@@ -1,0 +1,111 @@
+/** `npm run generate`: tables, llms.txt and the list for `weft list`, all from the directory listing. With `--check`, only says what differs. */
+import { spawnSync } from 'node:child_process'
+import { existsSync, writeFileSync } from 'node:fs'
+import { basename, join, relative } from 'node:path'
+import { allMethods, families, type Method, manifest, packages, read, root } from './source.ts'
+
+const cell = (text: string): string => text.replaceAll('|', '\\|')
+const linked = (paper: string): string =>
+  cell(paper).replace(/arXiv:(\d{4}\.\d{4,5})/g, '[arXiv:$1](https://arxiv.org/abs/$1)')
+const table = (head: readonly string[], rows: readonly (readonly string[])[]): string =>
+  [head, head.map(() => '---'), ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n')
+
+const methodTable = (methods: readonly Method[], from: string, family: boolean): string =>
+  table(
+    ['method', ...(family ? ['family'] : []), 'what', 'paper or format'],
+    methods.map((m) => [
+      `[\`${m.name}\`](${relative(from, m.file)})`,
+      ...(family ? [m.family] : []),
+      cell(m.equation),
+      linked(m.paper),
+    ]),
+  )
+const packageTable = (): string =>
+  table(
+    ['package', 'what'],
+    packages().map((p) => [`[\`${manifest(p).name}\`](${p})`, cell(manifest(p).description ?? '')]),
+  )
+
+/** the text with what stands between `<!-- name -->` and `<!-- /name -->` replaced */
+const between = (path: string, name: string, content: string, text: string = read(path)): string => {
+  const [open, close] = [`<!-- ${name} -->`, `<!-- /${name} -->`]
+  const [start, end] = [text.indexOf(open), text.indexOf(close)]
+  if (start < 0 || end < start) throw new Error(`${path}: the markers ${open} and ${close} are missing; add them`)
+  return `${text.slice(0, start + open.length)}\n${content}\n${text.slice(end)}`
+}
+
+/** formatted as the rest of the sources */
+const formatted = (path: string, text: string): string => {
+  const { stdout, status, stderr } = spawnSync(
+    join(root, 'node_modules/.bin/biome'),
+    ['format', `--stdin-file-path=${path}`],
+    { cwd: root, input: text, encoding: 'utf8' },
+  )
+  if (status !== 0) throw new Error(`${path}: ${stderr}`)
+  return stdout
+}
+
+const llms = (methods: readonly Method[]): string => `# Weft
+
+> ${manifest('.').description}
+
+A method is one file that exports one factory of its own name. The contracts are in packages/spec/src/index.ts. How to add a method: CONTRIBUTING.md.
+
+## Packages
+
+${packages()
+  .map((p) => `- [${manifest(p).name}](${p}/README.md): ${manifest(p).description}`)
+  .join('\n')}
+
+## Methods
+
+${methods.map((m) => `- [${m.subpath} ${m.name}](${m.file}): ${m.equation} (${m.paper})`).join('\n')}
+`
+
+const listing = (
+  methods: readonly Method[],
+): string => `// Written by \`npm run generate\` from the families' docstrings.
+
+export interface Method {
+  readonly name: string
+  readonly family: string
+  /** what it computes, in a line */
+  readonly equation: string
+  /** authors and arXiv number, or the format's definition */
+  readonly paper: string
+  readonly file: string
+  readonly subpath: string
+}
+
+export const methods: readonly Method[] = ${JSON.stringify(methods)}
+`
+
+/** path and text of every generated file */
+export const generated = (): [path: string, text: string][] => {
+  const methods = allMethods()
+  const readme = between('README.md', 'packages', packageTable())
+  return [
+    ['README.md', between('README.md', 'methods', methodTable(methods, '.', true), readme)],
+    ...families.map((f): [string, string] => {
+      const path = `packages/${f}/README.md`
+      const own = methods.filter((m) => m.family === f)
+      return [path, between(path, 'methods', methodTable(own, `packages/${f}`, false))]
+    }),
+    ['llms.txt', llms(methods)],
+    ['packages/cli/src/methods.generated.ts', formatted('packages/cli/src/methods.generated.ts', listing(methods))],
+  ]
+}
+
+/** generated files that are not as they would be written now */
+export const outdated = (): string[] =>
+  generated()
+    .filter(([path, text]) => !existsSync(join(root, path)) || read(path) !== text)
+    .map(([path]) => path)
+
+if (basename(process.argv[1] ?? '') === 'index.ts') {
+  if (process.argv.includes('--check')) {
+    const old = outdated()
+    for (const path of old) console.error(`${path}: not as generated; run npm run generate`)
+    process.exitCode = old.length ? 1 : 0
+  } else for (const [path, text] of generated()) writeFileSync(join(root, path), text)
+}

@@ -1,0 +1,161 @@
+/** What the checks and generators know of the repository: packages, source files, exports and their docstrings. */
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseSync } from 'oxc-parser'
+
+export const root: string = fileURLToPath(new URL('..', import.meta.url))
+
+export interface Manifest {
+  readonly name: string
+  readonly version: string
+  readonly description?: string
+  readonly license?: string
+  readonly keywords?: readonly string[]
+  readonly repository?: unknown
+  readonly private?: boolean
+  readonly exports?: Readonly<Record<string, unknown>>
+  readonly dependencies?: Readonly<Record<string, string>>
+  readonly devDependencies?: Readonly<Record<string, string>>
+  readonly peerDependencies?: Readonly<Record<string, string>>
+  readonly optionalDependencies?: Readonly<Record<string, string>>
+}
+export const read = (path: string): string => readFileSync(join(root, path), 'utf8')
+export const manifest = (folder: string): Manifest => JSON.parse(read(join(folder, 'package.json')))
+
+const folders = (parent: string): string[] =>
+  existsSync(join(root, parent))
+    ? readdirSync(join(root, parent))
+        .filter((n) => existsSync(join(root, parent, n, 'package.json')))
+        .map((n) => `${parent}/${n}`)
+    : []
+/** `packages/lora`, ... in the order of their layers */
+export const packages = (): string[] => {
+  const order = ['spec', 'tensor', 'weight', 'model', 'testkit', ...families, 'mini', 'cli']
+  return folders('packages').sort((a, b) => order.indexOf(basename(a)) - order.indexOf(basename(b)))
+}
+export const apps = (): string[] => folders('apps')
+/** Method families, and the contracts that their methods' factories return. */
+export const contracts = {
+  lora: ['Adapter'],
+  quant: ['Codec'],
+  merge: ['Merge'],
+  optim: ['Transform', 'Estimator', 'Schedule'],
+  data: ['Stage', 'AsyncIterable'],
+} as const
+export type Family = keyof typeof contracts
+export const families = Object.keys(contracts) as Family[]
+
+/** files under a folder by their ending, sorted, as paths from the root */
+export const files = (folder: string, ending = '.ts'): string[] =>
+  existsSync(join(root, folder))
+    ? readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
+        .filter((f) => f.endsWith(ending) && !/(^|\/)(node_modules|dist|fixtures)\//.test(f))
+        .map((f) => `${folder}/${f}`)
+        .sort()
+    : []
+
+// biome-ignore lint/suspicious/noExplicitAny: a syntax tree's nodes are of many kinds
+export type Node = any
+export interface Source {
+  readonly path: string
+  readonly text: string
+  readonly body: readonly Node[]
+  /** the block comment that ends right before an offset */
+  doc(start: number): string
+}
+export const parse = (path: string, text: string = read(path)): Source => {
+  const { program, comments, errors } = parseSync(path, text)
+  if (errors.length) throw new Error(`${path}: ${errors[0]!.message}`)
+  const doc = (start: number): string => {
+    const found = comments.findLast((c) => c.end <= start)
+    if (!found || found.type !== 'Block' || text.slice(found.end, start).trim()) return ''
+    return found.value.replace(/^\s*\*+ ?/gm, '').trim()
+  }
+  return { path, text, body: program.body, doc }
+}
+/** calls `visit` on every node of a tree */
+export const walk = (node: Node, visit: (node: Node) => void): void => {
+  if (Array.isArray(node)) for (const n of node) walk(n, visit)
+  else if (node && typeof node === 'object') {
+    if (typeof node.type === 'string') visit(node)
+    for (const key in node) if (key !== 'parent') walk(node[key], visit)
+  }
+}
+
+export interface Import {
+  readonly from: string
+  readonly types: boolean
+  readonly line: number
+}
+/** every static or dynamic import and re-export of a file */
+export const imports = ({ body, text }: Source): Import[] => {
+  const found: Import[] = []
+  walk(body, (n) => {
+    const source = n.type === 'TSImportType' ? (n.source ?? n.argument?.literal) : n.source
+    if (typeof source?.value !== 'string') return
+    const types =
+      n.type === 'TSImportType' ||
+      (n.importKind ?? n.exportKind) === 'type' ||
+      (n.specifiers?.length > 0 && n.specifiers.every((s: Node) => (s.importKind ?? s.exportKind) === 'type'))
+    found.push({ from: source.value, types, line: text.slice(0, n.start).split('\n').length })
+  })
+  return found
+}
+
+export interface Exported {
+  readonly name: string
+  readonly doc: string
+  /** the type that it is, or that a call of it returns */
+  readonly type?: string
+}
+const typeName = (annotation: Node): string | undefined => annotation?.typeAnnotation?.typeName?.name
+/** the exported constants of a file */
+export const exported = (source: Source): Exported[] =>
+  source.body
+    .filter((n) => n.type === 'ExportNamedDeclaration' && n.declaration?.type === 'VariableDeclaration')
+    .flatMap((n) =>
+      n.declaration.declarations.map((d: Node) => {
+        let f = d.init
+        // a decorator returns a function that returns a function
+        while (f?.type === 'ArrowFunctionExpression' && !f.returnType && f.body?.type === 'ArrowFunctionExpression')
+          f = f.body
+        const type = typeName(f?.returnType) ?? typeName(d.id.typeAnnotation)
+        return { name: d.id.name as string, doc: source.doc(n.start), ...(type && { type }) }
+      }),
+    )
+
+export const camel = (name: string): string => name.replace(/-([a-z0-9])/g, (_, c: string) => c.toUpperCase())
+
+export interface Method {
+  readonly name: string
+  readonly family: Family
+  /** what it computes, in a line */
+  readonly equation: string
+  /** authors and arXiv number, or the format's definition */
+  readonly paper: string
+  readonly file: string
+  readonly subpath: string
+}
+/** `equation  —  source` */
+export const citation = (doc: string): { equation: string; paper: string } | undefined => {
+  const line = doc.split('\n').find((l) => l.includes(' — ') || l.includes('  —  '))
+  const [, equation, paper] = /^(.*?)\s{2}—\s{2}(.*)$/.exec(line ?? '') ?? []
+  return equation && paper ? { equation: equation.trim(), paper: paper.trim().replace(/[.,;]$/, '') } : undefined
+}
+/** Every exported factory of a family's contract whose docstring gives its source; read from the directory listing alone. */
+export const methods = (family: Family): Method[] =>
+  readdirSync(join(root, 'packages', family, 'src'))
+    .filter((f) => f.endsWith('.ts') && f !== 'index.ts')
+    .sort()
+    .flatMap((f) => {
+      const file = `packages/${family}/src/${f}`
+      return exported(parse(file))
+        .filter(({ type }) => (contracts[family] as readonly string[]).includes(type ?? ''))
+        .flatMap(({ name, doc }) => {
+          const cited = citation(doc)
+          const subpath = `@weftjs/${family}/${basename(f, '.ts')}`
+          return cited ? [{ name, family, ...cited, file, subpath }] : []
+        })
+    })
+export const allMethods = (): Method[] => families.flatMap(methods)
