@@ -1,0 +1,23 @@
+import { randomBytes } from 'node:crypto'
+import { open, rename, rm } from 'node:fs/promises'
+
+/** writes beside, then renames: a reader sees the old file or the whole new one */
+export const writeWhole = async (path: string, text: string): Promise<void> => {
+  const part = `${path}.tmp-${process.pid}-${randomBytes(4).toString('hex')}`
+  try {
+    const file = await open(part, 'w')
+    try {
+      await file.writeFile(text)
+      await file.sync()
+    } finally {
+      await file.close()
+    }
+    await rename(part, path)
+  } catch (error) {
+    await rm(part, { force: true })
+    throw error
+  }
+}
+
+export const writeJson = (path: string, value: unknown): Promise<void> =>
+  writeWhole(path, `${JSON.stringify(value, null, 2)}\n`)

@@ -1,0 +1,58 @@
+import { fromPeft, loadPeft, readPeftConfig } from '@weftjs/lora'
+import { miniFolder } from '@weftjs/mini'
+import {
+  attach,
+  checkTokenizer,
+  loadNetwork,
+  loadTokenizer,
+  type ModelTokenizer,
+  type TransformerConfig,
+  type Tuned,
+} from '@weftjs/model'
+import { openModel } from '@weftjs/model/node'
+import { fromBnb } from '@weftjs/quant'
+import type { Network, Params } from '@weftjs/spec'
+import { rng } from '@weftjs/tensor'
+import type { Folder } from '@weftjs/tensor/checkpoint'
+import { nodeFolder } from '@weftjs/tensor/checkpoint/file'
+import { size, status, statusDone } from './terminal.ts'
+
+/** The folder behind MODEL: `mini`, a folder on disk, or a name on the hub. */
+export const openFolder = async (model: string): Promise<Folder> => {
+  if (model === 'mini') return miniFolder()
+  const folder = await openModel(model, {
+    onDownload: ({ file, bytes, of }) => status(`downloading ${file}: ${size(bytes)} of ${size(of)}`),
+  })
+  statusDone()
+  return folder
+}
+
+/** A model's network, with progress; quantized folders are read as they are. */
+export const openNetwork = async (folder: Folder): Promise<Network<TransformerConfig>> => {
+  const network = await loadNetwork(folder, {
+    packed: fromBnb,
+    onProgress: ({ tensors, of, bytes }) =>
+      status(`loading ${folder.name}: ${tensors} of ${of} tensors, ${size(bytes)}`),
+  })
+  statusDone()
+  return network
+}
+
+export const openTokenizer = async (folder: Folder, network: Network<TransformerConfig>): Promise<ModelTokenizer> => {
+  const tokenizer = await loadTokenizer(folder)
+  checkTokenizer(tokenizer, network.config)
+  return tokenizer
+}
+
+/** The model with a PEFT adapter, or as it is. */
+export const tunedFrom = async (
+  network: Network<TransformerConfig>,
+  adapter: string | undefined,
+): Promise<{ tuned: Tuned; params: Params }> => {
+  if (adapter === undefined) return { tuned: attach(network, [], rng(0)), params: {} }
+  const folder = nodeFolder(adapter)
+  const bare = attach(network, [], rng(0))
+  const start = fromPeft(await readPeftConfig(folder), network, bare.sites)
+  const tuned = attach(start.network, start.attachments, rng(0), start.options)
+  return { tuned, params: await loadPeft(folder, tuned) }
+}
