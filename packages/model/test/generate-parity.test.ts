@@ -1,21 +1,21 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { cpu, rng } from '@weftjs/tensor'
-import { fromFile, nodeFolder } from '@weftjs/tensor/checkpoint/file'
-import { openSafetensors } from '@weftjs/tensor/checkpoint'
+import { fromBytes, openSafetensors } from '@weftjs/tensor/checkpoint'
+import { nodeFolder } from '@weftjs/tensor/checkpoint/file'
 import { describe, expect, it } from 'vitest'
 import { architectures, attach, complete, loadNetwork } from '../src/index.ts'
+import { families, models as fixtures } from './fixture.ts'
 
 await cpu()
-const fixtures = new URL('../../testkit/fixtures/models/', import.meta.url).pathname
 const supported = new Set(architectures.flatMap((a) => a.types))
-const folders = readdirSync(fixtures).filter((name) => existsSync(`${fixtures}${name}/generation_config.json`))
+const folders = families.filter((name) => existsSync(`${fixtures}${name}/generation_config.json`))
 
 describe.each(folders)('%s', (name) => {
   const type: string = JSON.parse(readFileSync(`${fixtures}${name}/config.json`, 'utf8')).model_type
   it.skipIf(!supported.has(type))(
     supported.has(type) ? "generates transformers' ids" : `skipped: architecture '${type}' is not there yet`,
     async () => {
-      const ref = await openSafetensors(await fromFile(`${fixtures}${name}/reference.safetensors`))
+      const ref = await openSafetensors(fromBytes(readFileSync(`${fixtures}${name}/reference.safetensors`)))
       if (!ref.has('generated')) return expect(name).toBe('llama-sharded-bf16') // llama's weights again
       const tuned = attach(await loadNetwork(nodeFolder(`${fixtures}${name}`)), [], rng(0))
       const ints = async (key: string): Promise<number[]> => [...(await ref.ints(key))]
