@@ -3,15 +3,20 @@ import { cpu } from './cpu.ts'
 import { type WasmOptions, wasm } from './wasm.ts'
 import { webgpu } from './webgpu.ts'
 
+const inNode = async (): Promise<Backend> => {
+  const { hasGpuFiles, nodeWebgpu } = await import('./node-webgpu.ts')
+  if (!(await hasGpuFiles())) throw new Error('webgpu: this machine has no graphics device')
+  return nodeWebgpu()
+}
+
 /** The fastest backend that works here; `why` says what was passed over, and for what reason. */
 export const best = async (options: WasmOptions = {}): Promise<Backend> => {
   const passed: string[] = []
-  const gpu = isNode() ? async (): Promise<Backend> => (await import('./node-webgpu.ts')).nodeWebgpu() : webgpu
-  for (const start of [gpu, () => wasm(options), cpu]) {
+  for (const start of [isNode() ? inNode : () => webgpu(), () => wasm(options), cpu]) {
     try {
       const found = await start()
       if (found.software) {
-        passed.push(`webgpu has only a software adapter (${found.device})`)
+        passed.push(`${found.name} has only a software adapter (${found.device})`)
         continue
       }
       return { ...found, why: passed.length ? passed.join('; ') : 'the fastest there is' }

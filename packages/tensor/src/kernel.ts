@@ -1,4 +1,4 @@
-import { type Tensor, tidy } from '@tensorflow/tfjs-core'
+import { backend as currentBackend, type Tensor, tidy } from '@tensorflow/tfjs-core'
 import { engine } from './engine.ts'
 import { isLive } from './grad.ts'
 
@@ -15,6 +15,19 @@ export interface Backward<I extends Inputs, A> {
   readonly wants: (input: keyof I & string) => boolean
   /** shapes of all inputs, saved or not */
   readonly shapes: { readonly [K in keyof I]: readonly number[] }
+}
+
+/** Faster ways to one kernel on one backend. Each may decline a call by returning undefined; then the reference runs. */
+export interface Faster<I extends Inputs, A extends object> {
+  readonly forward?: (inputs: I, attrs: A, backend: never) => Tensor | undefined
+  /** in place of `forward` while training: what it saves stands in `saved` beside what `keeps` asks for */
+  readonly ahead?: (
+    inputs: I,
+    attrs: A,
+    backend: never,
+  ) => { y: Tensor; saved: Readonly<Record<string, Tensor>> } | undefined
+  /** given the same as `gradient` */
+  readonly gradient?: (b: Backward<I, A>, backend: never) => Partial<Record<keyof I, Tensor>> | undefined
 }
 
 export interface KernelDefinition<I extends Inputs, A extends object> {
@@ -34,12 +47,22 @@ export interface KernelDefinition<I extends Inputs, A extends object> {
     attrs: A,
     wants: (input: keyof I & string) => boolean,
   ) => { y: Tensor; saved: Readonly<Record<string, Tensor>> }
-  /** faster ways, by the backend's name; return undefined to decline a call */
-  readonly on?: Readonly<Record<string, (inputs: I, attrs: A, backend: never) => Tensor | undefined>>
+  /** faster ways, by the backend's name; return undefined to decline a call. `accelerate` adds more as a backend starts */
+  readonly on?: Readonly<Record<string, NonNullable<Faster<I, A>['forward']>>>
+  /** and to its gradient */
+  readonly onGradient?: Readonly<Record<string, NonNullable<Faster<I, A>['gradient']>>>
 }
 
 /** `plain: true` forces the reference everywhere (tests, doubts, comparisons) */
 export const kernels: { plain: boolean } = { plain: false }
+
+type AnyFaster = Faster<any, any>
+const later = new Map<string, Readonly<Record<string, AnyFaster>>>()
+
+/** Faster kernels by name that come with a backend, so that a bundle without the backend does not carry them. */
+export const accelerate = (backendName: string, byKernel: Readonly<Record<string, AnyFaster>>): void => {
+  later.set(backendName, { ...later.get(backendName), ...byKernel })
+}
 
 /**
  * An op with a plain-op reference, a gradient that says what it keeps, and faster versions per backend.
@@ -48,11 +71,19 @@ export const kernels: { plain: boolean } = { plain: false }
 export const defineKernel = <I extends Inputs, A extends object = Record<never, never>>(
   kernel: KernelDefinition<I, A>,
 ): ((inputs: I, attrs: A) => Tensor) => {
-  const forward = (inputs: I, attrs: A, backend: unknown): Tensor => {
-    const fast = kernels.plain ? undefined : kernel.on?.[engine().backendName]
-    return fast?.(inputs, attrs, backend as never) ?? kernel.plain(inputs, attrs)
+  const faster = (): Faster<I, A> => {
+    if (kernels.plain) return {}
+    const { backendName } = engine()
+    const added: Faster<I, A> | undefined = later.get(backendName)?.[kernel.name]
+    const forward = kernel.on?.[backendName] ?? added?.forward
+    const gradient = kernel.onGradient?.[backendName] ?? added?.gradient
+    return { ...added, ...(forward && { forward }), ...(gradient && { gradient }) }
   }
+  const forward = (inputs: I, attrs: A, backend: unknown): Tensor =>
+    faster().forward?.(inputs, attrs, backend as never) ?? kernel.plain(inputs, attrs)
   const { gradient } = kernel
+  const backward = (b: Backward<I, A>): Partial<Record<keyof I, Tensor>> =>
+    faster().gradient?.(b, currentBackend() as never) ?? gradient!(b)
   return (inputs, attrs) => {
     const given = Object.fromEntries(Object.entries(inputs).filter(([, t]) => t)) as Record<string, Tensor>
     const names = Object.keys(given)
@@ -65,8 +96,11 @@ export const defineKernel = <I extends Inputs, A extends object = Record<never, 
       inputs: given,
       attrs: attrs,
       forwardFunc: (backend, save) => {
-        if (trained.size && kernel.ahead) {
-          const { y, saved } = kernel.ahead(inputs, attrs, wants)
+        const both = trained.size
+          ? (faster().ahead?.(inputs, attrs, backend as never) ?? kernel.ahead?.(inputs, attrs, wants))
+          : undefined
+        if (both) {
+          const { y, saved } = both
           early = Object.keys(saved)
           save([...kept.map((n) => (n === 'y' ? y : given[n]!)), ...Object.values(saved)])
           return y
@@ -78,7 +112,7 @@ export const defineKernel = <I extends Inputs, A extends object = Record<never, 
       backwardsFunc: (dy, saved) => {
         const found = tidy(
           () =>
-            gradient!({
+            backward({
               dy: dy as Tensor,
               saved: Object.fromEntries([...kept, ...early].map((n, i) => [n, saved[i]!])) as never,
               attrs,

@@ -1,4 +1,4 @@
-import { ready, registerBackend, removeBackend, setBackend } from '@tensorflow/tfjs-core'
+import { type KernelBackend, ready, registerBackend, removeBackend, setBackend } from '@tensorflow/tfjs-core'
 import { type Backend, needs } from './backend.ts'
 
 export interface WebgpuOptions {
@@ -25,24 +25,58 @@ export const webgpuDevice = async (
   return { device, info: adapter.info }
 }
 
-/** The GPU of the browser. In Node, `nodeWebgpu()` brings `navigator.gpu` and comes here. */
-export const webgpu = async (options: WebgpuOptions = {}): Promise<Backend> => {
-  const gpu = globalThis.navigator?.gpu
-  if (!gpu)
-    throw new Error(
-      'webgpu: this runtime has no navigator.gpu; use a browser with WebGPU over https or localhost, nodeWebgpu() in Node, or the wasm backend',
-    )
+/** without tfjs's advice on the console, and with a remedy where a synchronous read cannot work */
+const quiet = <T extends KernelBackend>(backend: T): T => {
+  const inner = backend as unknown as { hasReadSyncWarned: boolean; readSync(id: object): unknown }
+  inner.hasReadSyncWarned = true
+  if (typeof OffscreenCanvas !== 'undefined') return backend
+  const readSync = inner.readSync.bind(backend)
+  const { tensorMap } = backend as unknown as { tensorMap: { get(id: object): { values?: unknown } } }
+  inner.readSync = (id) => {
+    if (tensorMap.get(id)?.values == null)
+      throw new Error('webgpu: this runtime cannot read a GPU synchronously; use await tensor.data()')
+    return readSync(id)
+  }
+  return backend
+}
+
+let started: Promise<Backend> | undefined
+
+const start = async (gpu: GPU, options: WebgpuOptions): Promise<Backend> => {
   const { device, info } = await webgpuDevice(gpu, options)
   const tf = await needs(() => import('@tensorflow/tfjs-backend-webgpu'), '@tensorflow/tfjs-backend-webgpu')
+  const { installShaders } = await import('./kernels/webgpu/index.ts')
   // the module registered a backend on a device of its own making, with fewer features
   removeBackend('webgpu')
-  registerBackend('webgpu', () => new tf.WebGPUBackend(device, info), 3)
-  await setBackend('webgpu')
-  await ready()
+  registerBackend('webgpu', () => quiet(new tf.WebGPUBackend(device, info)), 3)
+  installShaders()
+  device.lost.then(() => {
+    started = undefined
+  })
   const software = /swiftshader|llvmpipe|lavapipe/i.test(`${info.architecture} ${info.device} ${info.description}`)
   return {
     name: 'webgpu',
     device: [info.vendor, info.architecture, info.description].filter(Boolean).join(' '),
     software,
   }
+}
+
+/**
+ * The GPU of the browser. In Node, `nodeWebgpu()` brings `navigator.gpu` and comes here.
+ * One device is made and kept; options matter on the first call, and on the first after a device was lost.
+ */
+export const webgpu = async (options: WebgpuOptions = {}): Promise<Backend> => {
+  const gpu = globalThis.navigator?.gpu
+  if (!gpu)
+    throw new Error(
+      'webgpu: this runtime has no navigator.gpu; use a browser with WebGPU over https or localhost, nodeWebgpu() in Node, or the wasm backend',
+    )
+  started ??= start(gpu, options)
+  const found = await started.catch((error: unknown) => {
+    started = undefined
+    throw error
+  })
+  await setBackend('webgpu')
+  await ready()
+  return found
 }

@@ -46,7 +46,11 @@ const pieces = (n: number, rows: number, f: (from: number, count: number) => voi
 }
 
 /** of z [n, V]: Σ wᵢ·(logsumexp zᵢ − zᵢ[tᵢ]) and, if asked for, its gradient dz [n, V] */
-type Rows = (z: Tensor, targets: Tensor, weights: Tensor, slope: boolean) => { loss: Tensor; dz: Tensor | undefined }
+export type Rows = (z: Tensor, targets: Tensor, weights: Tensor, slope: boolean) => RowsResult
+export interface RowsResult {
+  readonly loss: Tensor
+  readonly dz: Tensor | undefined
+}
 
 const plainRows: Rows = (z, targets, weights, slope) => {
   const [n, V] = z.shape as [number, number]
@@ -96,12 +100,16 @@ const heapRows: Rows = (z, targets, weights, slope) => {
   return { loss: scalar(loss), dz: slope ? z : undefined }
 }
 
+/** faster ways by the backend's name, which may write over the logits; undefined declines */
+export const rowsOn: Record<string, (...args: Parameters<Rows>) => RowsResult | undefined> = { wasm: heapRows }
+
 const run = (
   { hidden, head, targets, weights }: Record<'hidden' | 'head' | 'targets' | 'weights', Tensor>,
   { rows, softcap }: Attrs,
   wants: (input: 'hidden' | 'head' | 'targets' | 'weights') => boolean,
 ): { y: Tensor; saved: Record<string, Tensor> } => {
-  const each = engine().backendName === 'wasm' && !kernels.plain ? heapRows : plainRows
+  const fast = kernels.plain ? undefined : rowsOn[engine().backendName]
+  const each: Rows = (...args) => fast?.(...args) ?? plainRows(...args)
   const slope = wants('hidden') || wants('head')
   let loss: Tensor = scalar(0)
   let dHead: Tensor | undefined = wants('head') ? zeros(head.shape) : undefined

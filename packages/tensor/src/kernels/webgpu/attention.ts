@@ -1,0 +1,388 @@
+import type { Tensor } from '@tensorflow/tfjs-core'
+import type { Faster } from '../../kernel.ts'
+import { type Call, dispatch, type Gpu, type Program, plainFloats, track } from './program.ts'
+
+type Inputs = { q: Tensor; k: Tensor; v: Tensor; bias: Tensor | undefined }
+interface Attrs {
+  readonly scale: number
+  readonly causal: boolean
+  readonly window: number | undefined
+  readonly softcap: number | undefined
+}
+/** what the code of a shader depends on: head width, queries and keys held at a time */
+interface Form {
+  readonly width: number
+  readonly queries: number
+  readonly keys: number
+  readonly capped: boolean
+  readonly biased: boolean
+}
+
+const THREADS = 64
+const NONE = '-3.0e38'
+const uniforms = {
+  heads: 'u32',
+  sharing: 'u32', // query heads per key-value head
+  length: 'u32',
+  keys: 'u32',
+  causal: 'u32',
+  window: 'u32',
+  scale: 'f32',
+  cap: 'f32',
+  stepBias: 'vec4u',
+} as const
+
+const TILES: [queries: number, keys: number][] = [
+  [16, 32],
+  [16, 16],
+  [8, 16],
+  [8, 8],
+  [4, 8],
+  [4, 4],
+]
+
+/** the largest tiles whose shared arrays fit in the workgroup's memory */
+const formOf = (gpu: Gpu, { q, bias }: Inputs, attrs: Attrs, floats: (f: Form) => number): Form | undefined => {
+  const width = q.shape[3]!
+  const room = gpu.device.limits.maxComputeWorkgroupStorageSize / 4
+  const forms = TILES.map(([queries, keys]) => ({
+    width,
+    queries,
+    keys,
+    capped: attrs.softcap !== undefined && attrs.softcap !== 0,
+    biased: Boolean(bias),
+  }))
+  return forms.find((f) => floats(f) <= room)
+}
+
+const nameOf = (what: string, { width, queries, keys, capped, biased }: Form): string =>
+  `attention ${what} ${[width, queries, keys, capped, biased]}`
+
+/** score of query t and key j with its slope through the cap; NONE where t may not look */
+const scoring = ({ capped, biased }: Form): string => `
+fn back(t: u32, j: u32) -> i32 { return i32(t) + i32(u.keys) - i32(u.length) - i32(j); }
+fn seen(t: u32, j: u32) -> bool {
+  if (t >= u.length || j >= u.keys) { return false; }
+  let distance = back(t, j);
+  return (u.causal == 0u || distance >= 0) && abs(distance) < i32(u.window);
+}
+fn score(product: f32, head: u32, t: u32, j: u32) -> vec2f {
+  if (!seen(t, j)) { return vec2f(${NONE}, 0.0); }
+  var s = product * u.scale;
+  var slope = u.scale;
+  ${capped ? 'let bent = tanh(clamp(s / u.cap, -12.0, 12.0)); s = bent * u.cap; slope *= 1.0 - bent * bent;' : ''}
+  ${
+    biased
+      ? 's += bias[head / u.heads * u.stepBias.x + head % u.heads * u.stepBias.y + t * u.stepBias.z + j * u.stepBias.w];'
+      : ''
+  }
+  return vec2f(s, slope);
+}
+fn group_of(head: u32) -> u32 { return head / u.sharing; }
+// keys that queries from t0 can see, as [first, last)
+fn firstKey(t0: u32) -> u32 { return u32(max(0, back(t0, 0u) - i32(u.window) + 1)); }
+fn lastKey(t0: u32, count: u32) -> u32 {
+  let reach = select(i32(u.window) - 1, 0, u.causal == 1u);
+  return u32(clamp(min(back(t0 + count - 1u, 0u), 0x3fffffff) + min(reach, 0x3fffffff) + 1, 0, i32(u.keys)));
+}`
+
+/** rows [from, from + count) of a head's [n, width] matrix into workgroup memory, zeros beyond n */
+const load = (to: string, buffer: string, head: string, from: string, count: number, n: string, width: number) => `
+  for (var e = local; e < ${count * width}u; e += ${THREADS}u) {
+    let r = ${from} + e / ${width}u;
+    ${to}[e] = 0.0;
+    if (r < ${n}) { ${to}[e] = ${buffer}[(${head} * ${n} + r) * ${width}u + e % ${width}u]; }
+  }`
+
+/** f(c, index into the thread's own sums) for the columns c of one row that a thread owns */
+const own = (name: string, width: number, lanes: number, body: string): string => `
+  for (var i = 0u; i < ${Math.ceil(width / lanes)}u; i++) {
+    let c = ${name} + i * ${lanes}u;
+    if (c < ${width}u) { ${body} }
+  }`
+
+/** One pass over the keys: softmax with a running maximum  —  Milakov & Gimelshein, arXiv:1805.02867; Dao et al., arXiv:2205.14135 */
+const forward = (f: Form): Program => {
+  const { width, queries, keys } = f
+  const lanes = THREADS / queries
+  return {
+    name: nameOf('forward', f),
+    writes: ['y', 'logs'],
+    reads: ['q', 'k', 'v', ...(f.biased ? ['bias'] : [])],
+    uniforms,
+    threads: THREADS,
+    head: `${scoring(f)}
+var<workgroup> asked: array<f32, ${queries * width}>;
+var<workgroup> tile: array<f32, ${keys * width}>;
+var<workgroup> scores: array<f32, ${queries * keys}>;`,
+    body: `
+  let head = group.y;
+  let shared_head = group_of(head);
+  let t0 = group.x * ${queries}u;
+  let row = local / ${lanes}u;
+  let lane = local % ${lanes}u;
+  ${load('asked', 'q', 'head', 't0', queries, 'u.length', width)}
+  var top = ${NONE};
+  var sum = 0.0;
+  var found = array<f32, ${Math.ceil(width / lanes)}>();
+  let last = lastKey(t0, ${queries}u);
+  for (var j0 = firstKey(t0); j0 < last; j0 += ${keys}u) {
+    ${load('tile', 'k', 'shared_head', 'j0', keys, 'u.keys', width)}
+    workgroupBarrier();
+    for (var e = local; e < ${queries * keys}u; e += ${THREADS}u) {
+      let r = e / ${keys}u;
+      let j = e % ${keys}u;
+      var product = 0.0;
+      for (var c = 0u; c < ${width}u; c++) { product += asked[r * ${width}u + c] * tile[j * ${width}u + c]; }
+      scores[e] = score(product, head, t0 + r, j0 + j).x;
+    }
+    workgroupBarrier();
+    ${load('tile', 'v', 'shared_head', 'j0', keys, 'u.keys', width)}
+    var higher = top;
+    for (var j = 0u; j < ${keys}u; j++) { higher = max(higher, scores[row * ${keys}u + j]); }
+    workgroupBarrier();
+    for (var j = lane; j < ${keys}u; j += ${lanes}u) {
+      let s = scores[row * ${keys}u + j];
+      scores[row * ${keys}u + j] = select(exp(s - higher), 0.0, s <= ${NONE});
+    }
+    workgroupBarrier();
+    let shrink = exp(top - higher);
+    top = higher;
+    sum *= shrink;
+    for (var j = 0u; j < ${keys}u; j++) { sum += scores[row * ${keys}u + j]; }
+    ${own(
+      'lane',
+      width,
+      lanes,
+      `var s = found[i] * shrink;
+      for (var j = 0u; j < ${keys}u; j++) { s += scores[row * ${keys}u + j] * tile[j * ${width}u + c]; }
+      found[i] = s;`,
+    )}
+    workgroupBarrier();
+  }
+  let t = t0 + row;
+  if (t < u.length) {
+    ${own('lane', width, lanes, `y[(head * u.length + t) * ${width}u + c] = found[i] / sum;`)}
+    if (lane == 0u) { logs[head * u.length + t] = top + log(sum); }
+  }`,
+  }
+}
+
+/** p and ds of a tile of queries and keys, from the forward pass's log-sums and `along` = Σ dy·y */
+const slopes = ({ width, queries, keys }: Form): string => `
+    for (var e = local; e < ${queries * keys}u; e += ${THREADS}u) {
+      let r = e / ${keys}u;
+      let j = e % ${keys}u;
+      var product = 0.0;
+      var dp = 0.0;
+      for (var c = 0u; c < ${width}u; c++) {
+        product += asked[r * ${width}u + c] * key[j * ${width}u + c];
+        dp += slope[r * ${width}u + c] * value[j * ${width}u + c];
+      }
+      let s = score(product, head, t0 + r, j0 + j);
+      var p = 0.0;
+      var ds = 0.0;
+      if (s.x > ${NONE}) {
+        p = exp(s.x - logs[head * u.length + t0 + r]);
+        ds = p * (dp - along[head * u.length + t0 + r]) * s.y;
+      }
+      shares[e] = p;
+      pulls[e] = ds;
+    }`
+const backwardHead = (f: Form): string => `${scoring(f)}
+var<workgroup> asked: array<f32, ${f.queries * f.width}>;
+var<workgroup> slope: array<f32, ${f.queries * f.width}>;
+var<workgroup> key: array<f32, ${f.keys * f.width}>;
+var<workgroup> value: array<f32, ${f.keys * f.width}>;
+var<workgroup> shares: array<f32, ${f.queries * f.keys}>;
+var<workgroup> pulls: array<f32, ${f.queries * f.keys}>;`
+
+/** Σ dy·y of each query */
+const alongs: Program = {
+  name: 'attention along',
+  writes: ['along'],
+  reads: ['dy', 'y'],
+  uniforms: { rows: 'u32', width: 'u32' },
+  threads: THREADS,
+  body: `
+  let row = (group.y * groups.x + group.x) * ${THREADS}u + local;
+  if (row >= u.rows) { return; }
+  var sum = 0.0;
+  for (var c = 0u; c < u.width; c++) { sum += dy[row * u.width + c] * y[row * u.width + c]; }
+  along[row] = sum;`,
+}
+
+/** dq: a tile of queries meets the keys it sees */
+const towardsQueries = (f: Form): Program => {
+  const { width, queries, keys } = f
+  const lanes = THREADS / queries
+  return {
+    name: nameOf('dq', f),
+    writes: ['dq'],
+    reads: ['q', 'k', 'v', 'dy', 'logs', 'along', ...(f.biased ? ['bias'] : [])],
+    uniforms,
+    threads: THREADS,
+    head: backwardHead(f),
+    body: `
+  let head = group.y;
+  let shared_head = group_of(head);
+  let t0 = group.x * ${queries}u;
+  let row = local / ${lanes}u;
+  let lane = local % ${lanes}u;
+  ${load('asked', 'q', 'head', 't0', queries, 'u.length', width)}
+  ${load('slope', 'dy', 'head', 't0', queries, 'u.length', width)}
+  var found = array<f32, ${Math.ceil(width / lanes)}>();
+  let last = lastKey(t0, ${queries}u);
+  for (var j0 = firstKey(t0); j0 < last; j0 += ${keys}u) {
+    ${load('key', 'k', 'shared_head', 'j0', keys, 'u.keys', width)}
+    ${load('value', 'v', 'shared_head', 'j0', keys, 'u.keys', width)}
+    workgroupBarrier();
+    ${slopes(f)}
+    workgroupBarrier();
+    ${own(
+      'lane',
+      width,
+      lanes,
+      `for (var j = 0u; j < ${keys}u; j++) { found[i] += pulls[row * ${keys}u + j] * key[j * ${width}u + c]; }`,
+    )}
+    workgroupBarrier();
+  }
+  if (t0 + row < u.length) {
+    ${own('lane', width, lanes, `dq[(head * u.length + t0 + row) * ${width}u + c] = found[i];`)}
+  }`,
+  }
+}
+
+/** dk and dv: a tile of keys meets the queries that see it, of every head that shares it */
+const towardsKeys = (f: Form): Program => {
+  const { width, queries, keys } = f
+  const lanes = THREADS / keys
+  const sums = Math.ceil(width / lanes)
+  return {
+    name: nameOf('dk dv', f),
+    writes: ['dk', 'dv'],
+    reads: ['q', 'k', 'v', 'dy', 'logs', 'along', ...(f.biased ? ['bias'] : [])],
+    uniforms,
+    threads: THREADS,
+    head: backwardHead(f),
+    body: `
+  let shared_head = group.y;
+  let j0 = group.x * ${keys}u;
+  let row = local / ${lanes}u;
+  let lane = local % ${lanes}u;
+  ${load('key', 'k', 'shared_head', 'j0', keys, 'u.keys', width)}
+  ${load('value', 'v', 'shared_head', 'j0', keys, 'u.keys', width)}
+  var forKey = array<f32, ${sums}>();
+  var forValue = array<f32, ${sums}>();
+  for (var h = 0u; h < u.sharing; h++) {
+    let head = shared_head * u.sharing + h;
+    for (var t0 = 0u; t0 < u.length; t0 += ${queries}u) {
+      if (firstKey(t0) >= j0 + ${keys}u || lastKey(t0, ${queries}u) <= j0) { continue; }
+      ${load('asked', 'q', 'head', 't0', queries, 'u.length', width)}
+      ${load('slope', 'dy', 'head', 't0', queries, 'u.length', width)}
+      workgroupBarrier();
+      ${slopes(f)}
+      workgroupBarrier();
+      ${own(
+        'lane',
+        width,
+        lanes,
+        `for (var r = 0u; r < ${queries}u; r++) {
+          forKey[i] += pulls[r * ${keys}u + row] * asked[r * ${width}u + c];
+          forValue[i] += shares[r * ${keys}u + row] * slope[r * ${width}u + c];
+        }`,
+      )}
+      workgroupBarrier();
+    }
+  }
+  if (j0 + row < u.keys) {
+    ${own(
+      'lane',
+      width,
+      lanes,
+      `let to = (shared_head * u.keys + j0 + row) * ${width}u + c; dk[to] = forKey[i]; dv[to] = forValue[i];`,
+    )}
+  }`,
+  }
+}
+
+/** how far a step in each of [B, H, T, K] goes in the bias */
+const stepsOf = (bias: Tensor | undefined): number[] => {
+  if (!bias) return [0, 0, 0, 0]
+  const shape = [...Array<number>(4 - bias.rank).fill(1), ...bias.shape]
+  return shape.map((n, i) => (n === 1 ? 0 : shape.slice(i + 1).reduce((p, d) => p * d, 1)))
+}
+
+const uniformsOf = ({ q, k, bias }: Inputs, { scale, causal, window, softcap }: Attrs): Call['uniforms'] => [
+  q.shape[1]!,
+  q.shape[1]! / k.shape[1]!,
+  q.shape[2]!,
+  k.shape[2]!,
+  causal ? 1 : 0,
+  Math.min(window ?? 0x3fffffff, 0x3fffffff),
+  scale,
+  softcap ?? 1,
+  stepsOf(bias),
+]
+
+/** every query sees a key, or the plain way's uniform weights over hidden keys are wanted */
+const fits = (gpu: Gpu, { q, k, v, bias }: Inputs, { causal, window }: Attrs): boolean =>
+  plainFloats(q, k, v, bias) &&
+  q.shape[3] === v.shape[3] &&
+  (bias?.rank ?? 0) <= 4 &&
+  (k.shape[2]! >= q.shape[2]! || (!causal && window === undefined)) &&
+  window !== 0 &&
+  q.shape[0]! * q.shape[1]! <= gpu.device.limits.maxComputeWorkgroupsPerDimension
+
+const run = (inputs: Inputs, attrs: Attrs, gpu: Gpu): { y: Tensor; saved: { logs: Tensor } } | undefined => {
+  if (!fits(gpu, inputs, attrs)) return undefined
+  const { q, k, v, bias } = inputs
+  const form = formOf(gpu, inputs, attrs, (f) => (f.queries + f.keys) * f.width + f.queries * f.keys)
+  if (!form) return undefined
+  const [B, H, T] = q.shape as [number, number, number]
+  const [y, logs] = dispatch(gpu, forward(form), {
+    reads: bias ? [q, k, v, bias] : [q, k, v],
+    writes: [q.shape, [B, H, T]],
+    uniforms: uniformsOf(inputs, attrs),
+    groups: [Math.ceil(T / form.queries), B * H],
+  }).map(track) as [Tensor, Tensor]
+  return { y, saved: { logs } }
+}
+
+export const attention: Faster<Inputs, Attrs> = {
+  forward: (inputs, attrs, gpu: Gpu) => run(inputs, attrs, gpu)?.y,
+  ahead: run as NonNullable<Faster<Inputs, Attrs>['ahead']>,
+  gradient: ({ dy, saved, attrs, wants }, gpu: Gpu) => {
+    const { q, k, v, bias, y, logs } = saved as unknown as Inputs & { y: Tensor; logs?: Tensor }
+    const inputs = { q, k, v, bias }
+    if (wants('bias') || !logs || !plainFloats(dy) || !fits(gpu, inputs, attrs)) return undefined
+    const form = formOf(gpu, inputs, attrs, (f) => 2 * (f.queries + f.keys) * f.width + 2 * f.queries * f.keys)
+    if (!form) return undefined
+    const [B, H, T, S] = q.shape as [number, number, number, number]
+    const [, G, K] = k.shape as [number, number, number]
+    const [along] = dispatch(gpu, alongs, {
+      reads: [dy, y],
+      writes: [[B, H, T]],
+      uniforms: [B * H * T, S],
+      groups: [Math.ceil((B * H * T) / THREADS)],
+    }).map(track) as [Tensor]
+    const reads = [q, k, v, dy, logs, along, ...(bias ? [bias] : [])]
+    const shared = { reads, uniforms: uniformsOf(inputs, attrs) }
+    const [dq] = wants('q')
+      ? dispatch(gpu, towardsQueries(form), {
+          ...shared,
+          writes: [q.shape],
+          groups: [Math.ceil(T / form.queries), B * H],
+        }).map(track)
+      : []
+    const [dk, dv] =
+      wants('k') || wants('v')
+        ? dispatch(gpu, towardsKeys(form), {
+            ...shared,
+            writes: [k.shape, v.shape],
+            groups: [Math.ceil(K / form.keys), B * G],
+          }).map(track)
+        : []
+    return { ...(dq && { q: dq }), ...(dk && { k: dk }), ...(dv && { v: dv }) }
+  },
+}

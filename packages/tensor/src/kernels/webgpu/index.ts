@@ -1,0 +1,28 @@
+import { backend } from '@tensorflow/tfjs-core'
+import { accelerate } from '../../kernel.ts'
+import { rowsOn } from '../cross-entropy.ts'
+import { activate, glu } from './activation.ts'
+import { attention } from './attention.ts'
+import { rowsOnGpu } from './cross-entropy.ts'
+import { replaceMatMul } from './matmul.ts'
+import { layerNorm, rmsNorm } from './norm.ts'
+import type { Gpu } from './program.ts'
+import { rotary } from './rotary.ts'
+
+let done = false
+
+/** Our shaders in the place of composed ops, and our matrix product in the place of tfjs's; loaded as WebGPU starts. */
+export const installShaders = (): void => {
+  if (done) return
+  done = true
+  accelerate('webgpu', {
+    RmsNorm: rmsNorm,
+    LayerNorm: layerNorm,
+    Rotary: rotary,
+    Activation: activate,
+    Glu: glu,
+    Attention: attention,
+  })
+  rowsOn['webgpu'] = (z, targets, weights, slope) => rowsOnGpu(backend() as unknown as Gpu, z, targets, weights, slope)
+  replaceMatMul()
+}
