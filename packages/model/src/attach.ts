@@ -243,6 +243,8 @@ export const attach = (
           return folded as never
         }) as unknown as Weight
       }
+      // an adapter of the embedding leaves the head that shares its matrix as it is: the two part
+      if (network.config.tied && bySite.has('embed') && !weights['head']) weights['head'] = baseOf('head', values)
       const vectors = { ...network.vectors }
       for (const name of Object.keys(values)) if (name in vectors) vectors[name] = values[name]!
       const untied = network.config.tied && weights['head'] !== undefined

@@ -2,13 +2,13 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { add, cpu, memory, ones, rng, tensor } from '@weftjs/tensor'
-import { nodeFolder } from '@weftjs/tensor/checkpoint/file'
 import { blobFolder, blobSink, fromBytes, openSafetensors, toSafetensors } from '@weftjs/tensor/checkpoint'
+import { nodeFolder } from '@weftjs/tensor/checkpoint/file'
 import { dense } from '@weftjs/weight'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { attach, initNetwork, loadNetwork, saveNetwork } from '../src/index.ts'
 import { load, save } from '../src/node.ts'
-import { families, models } from './fixture.ts'
+import { distance, families, models } from './fixture.ts'
 
 await cpu()
 let root = ''
@@ -82,6 +82,23 @@ it('unties a head that has changed', async () => {
   const { network: again } = await load(out)
   expect(again.weights['head']!.dense().dataSync()).toEqual(folded.weights['head']!.dense().dataSync())
   expect(again.weights['embed']!.dense().dataSync()).toEqual(network.weights['embed']!.dense().dataSync())
+})
+
+it('folds an adapter of a tied embedding into what the adapted model computes', async () => {
+  const network = await loadNetwork(nodeFolder(`${models}llama3`))
+  const scaled = {
+    name: 'double',
+    init: () => ({ state: {} }),
+    weight: (base: { dense(): never }) => dense(add(base.dense(), base.dense()) as never),
+  }
+  const tuned = attach(network, [{ adapter: scaled as never, at: 'embed' }], rng(0))
+  const inputs = { ids: tensor([[1, 2, 3]], [1, 3], 'int32') }
+  const folded = tuned.fold({})
+  const logits = (t: typeof tuned): ArrayLike<number> => t.forward({}, inputs).logits.dataSync()
+  expect(distance(logits(attach(folded, [], rng(0))), logits(tuned))).toBeLessThan(1e-5)
+  await save(folded, join(root, 'parted'))
+  const { network: again } = await load(join(root, 'parted'))
+  expect(distance(logits(attach(again, [], rng(0))), logits(tuned))).toBeLessThan(1e-5)
 })
 
 it('goes through blobs, as in a browser, and leaves no tensor behind', async () => {
