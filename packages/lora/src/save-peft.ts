@@ -1,11 +1,5 @@
 import type { Params, Site } from '@weftjs/spec'
-import {
-  type Dtype,
-  encodeFloats,
-  type Sink,
-  type TensorSource,
-  writeSafetensors,
-} from '@weftjs/tensor/checkpoint'
+import { type Dtype, encodeFloats, type Sink, type TensorSource, writeSafetensors } from '@weftjs/tensor/checkpoint'
 import { type LoraOptions, loraScale } from './lora.ts'
 import { exactly } from './pattern.ts'
 import { type Attached, type PeftTensor, peftOptions, peftTensors, peftValues } from './peft.ts'

@@ -3,7 +3,6 @@ import { readFile } from 'node:fs/promises'
 import { attach, loadNetwork, sitesOf, type TransformerConfig, type Tuned } from '@weftjs/model'
 import type { Network } from '@weftjs/spec'
 import { rng, type Tensor, tensor } from '@weftjs/tensor'
-import { nodeFolder } from '@weftjs/tensor/checkpoint/file'
 import {
   blobFolder,
   blobSink,
@@ -12,6 +11,7 @@ import {
   fromBytes,
   openSafetensors,
 } from '@weftjs/tensor/checkpoint'
+import { nodeFolder } from '@weftjs/tensor/checkpoint/file'
 import { fromPeft, loadPeft, readPeftConfig, type SavePeftOptions, savePeft } from '../src/index.ts'
 
 export const fixtures: string = new URL('../../testkit/fixtures/', import.meta.url).pathname

@@ -1,52 +1,68 @@
 import type { Params, Tensor } from '@weftjs/spec'
 import { isTensor } from '@weftjs/tensor'
 
-/** A nested state as flat tensors and a JSON text of the rest: what a checkpoint file can hold. */
+/** the mark of a tensor in the JSON: the only key of its object */
+const TENSOR = '$tensor'
+
 export interface PackedState {
+  /** by their place in the state: `0/m/blocks.0.attn.q.lora.a` */
   readonly tensors: Params
   readonly json: string
 }
 
-/** stands for a tensor in the JSON; no state has a field of this name */
-const TENSOR = '$tensor'
-
 /**
- * Takes apart a state of plain objects, arrays, numbers, strings, booleans, nulls and tensors. The tensors are the
- * state's own, under their paths (`state/0/m/blocks.0.attn.q`).
- * @throws Error for anything else, with its path
+ * An optimizer's state as a checkpoint keeps it: its tensors by name, and JSON for the rest. Takes plain objects,
+ * arrays, strings, booleans, null, finite numbers and tensors.
+ * @throws Error that names the place of anything else
  */
 export const packState = (state: unknown): PackedState => {
   const tensors: Record<string, Tensor> = {}
-  const walk = (value: unknown, path: readonly string[]): unknown => {
-    const place = path.join('/') || 'state'
-    if (isTensor(value)) {
-      tensors[place] = value
-      return { [TENSOR]: place }
+  const pack = (value: unknown, path: string): unknown => {
+    const refuse = (what: string): never => {
+      throw new Error(`${path || 'state'}: ${what} cannot be kept in a checkpoint; use plain data and tensors`)
     }
-    if (value === undefined || typeof value === 'function' || typeof value === 'bigint' || typeof value === 'symbol')
-      throw new Error(`${place}: a ${typeof value} cannot be kept in a checkpoint; use plain values and tensors`)
-    if (typeof value === 'number' && !Number.isFinite(value))
-      throw new Error(`${place}: ${value} cannot be kept in a checkpoint`)
-    if (Array.isArray(value)) return value.map((v, i) => walk(v, [...path, String(i)]))
-    if (value === null || typeof value !== 'object') return value
-    if (Object.getPrototypeOf(value) !== Object.prototype && Object.getPrototypeOf(value) !== null)
-      throw new Error(`${place}: only plain objects can be kept in a checkpoint`)
-    return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, walk(v, [...path, k])]))
+    if (isTensor(value)) {
+      let name = path || 'state'
+      while (Object.hasOwn(tensors, name)) name += '_' // 'a/b' within 'c', and 'b' within 'c/a'
+      tensors[name] = value
+      return { [TENSOR]: name }
+    }
+    if (typeof value === 'number' && !Number.isFinite(value)) refuse(String(value))
+    // JSON has no −0
+    if (Object.is(value, -0)) return { [TENSOR]: null, number: '-0' }
+    if (value === null || ['number', 'string', 'boolean'].includes(typeof value)) return value
+    if (Array.isArray(value)) return Array.from(value, (v, i) => pack(v, path ? `${path}/${i}` : String(i)))
+    if (typeof value !== 'object') return refuse(value === undefined ? 'undefined' : `a ${typeof value}`)
+    const prototype = Object.getPrototypeOf(value)
+    if (prototype !== Object.prototype && prototype !== null) refuse('an object of a class')
+    if (TENSOR in value) refuse(`the key '${TENSOR}'`)
+    return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, pack(v, path ? `${path}/${k}` : k)]))
   }
-  return { json: JSON.stringify(walk(state, [])), tensors }
+  const plain = pack(state, '')
+  return { tensors, json: JSON.stringify(plain) }
 }
 
-/** The state that `packState` took apart. @throws Error when a tensor is missing */
+/**
+ * The state again; its tensors are those of `tensors`, not copies.
+ * @throws Error for JSON that is damaged, or that names a tensor which is not there
+ */
 export const unpackState = ({ tensors, json }: PackedState): unknown => {
-  const walk = (value: unknown): unknown => {
-    if (Array.isArray(value)) return value.map(walk)
-    if (value === null || typeof value !== 'object') return value
-    const place = (value as Record<string, unknown>)[TENSOR]
-    if (typeof place === 'string') {
-      if (!Object.hasOwn(tensors, place)) throw new Error(`${place}: the checkpoint lacks this tensor`)
-      return tensors[place]
+  const unpack = (value: unknown): unknown => {
+    if (Array.isArray(value)) return value.map(unpack)
+    if (typeof value !== 'object' || value === null) return value
+    const name = Object.hasOwn(value, TENSOR) ? (value as Record<string, unknown>)[TENSOR] : undefined
+    if (name === null) return -0
+    if (name !== undefined) {
+      if (typeof name === 'string' && Object.hasOwn(tensors, name)) return tensors[name]
+      throw new Error(`the optimizer's state names a tensor '${name}' that is not in the checkpoint; start it anew`)
     }
-    return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, walk(v)]))
+    return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, unpack(v)]))
   }
-  return walk(JSON.parse(json))
+  let plain: unknown
+  try {
+    plain = JSON.parse(json)
+  } catch (error) {
+    throw new Error(`the optimizer's state is not valid JSON (${(error as Error).message}); start it anew`)
+  }
+  return unpack(plain)
 }

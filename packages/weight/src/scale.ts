@@ -1,12 +1,19 @@
-import type { Tensor, Tensor2D, Weight } from '@weftjs/spec'
+import type { Params, Tensor, Tensor2D, Weight } from '@weftjs/spec'
 import { expandDims, mul } from '@weftjs/tensor'
 import { lookup } from './dense.ts'
 import { rowsOf } from './sum.ts'
 
+/** parts with one more, under a name that is free: scales of scales keep both */
+const withPart = (parts: Params, name: string, t: Tensor): Params => {
+  let free = name
+  while (Object.hasOwn(parts, free)) free += '_'
+  return { ...parts, [free]: t }
+}
+
 /** s·W, s a number or a scalar tensor */
 export const scale = (s: number | Tensor, w: Weight): Weight => ({
   ...w,
-  parts: typeof s === 'number' ? w.parts : { ...w.parts, scale: s },
+  parts: typeof s === 'number' ? w.parts : withPart(w.parts, 'scale', s),
   apply: (x) => mul(w.apply(x), s),
   dense: () => mul(w.dense(), s) as Tensor2D,
   rows: (index) => mul(rowsOf(w, index), s),
@@ -15,7 +22,7 @@ export const scale = (s: number | Tensor, w: Weight): Weight => ({
 /** diag(s)·W: output i times s[i]; s [out] */
 export const scaleRows = (s: Tensor, w: Weight): Weight => ({
   ...w,
-  parts: { ...w.parts, rows: s },
+  parts: withPart(w.parts, 'rows', s),
   apply: (x) => mul(w.apply(x), s),
   dense: () => mul(expandDims(s, 1), w.dense()) as Tensor2D,
   rows: (index) => mul(rowsOf(w, index), lookup(expandDims(s, 1), index)),
@@ -24,7 +31,7 @@ export const scaleRows = (s: Tensor, w: Weight): Weight => ({
 /** W·diag(s): input j times s[j]; s [in] */
 export const scaleColumns = (s: Tensor, w: Weight): Weight => ({
   ...w,
-  parts: { ...w.parts, columns: s },
+  parts: withPart(w.parts, 'columns', s),
   apply: (x) => w.apply(mul(x, s)),
   dense: () => mul(w.dense(), s) as Tensor2D,
   rows: (index) => mul(rowsOf(w, index), s),

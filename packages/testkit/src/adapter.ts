@@ -1,0 +1,320 @@
+import { attach, nextToken, type TransformerConfig, type Tuned } from '@weftjs/model'
+import type { Adapter, Batch, Network, Params, Rng, Site, Tensor } from '@weftjs/spec'
+import {
+  add,
+  applyUpdates,
+  backprop,
+  countParams,
+  dispose,
+  div,
+  keepParams,
+  linear,
+  mapParams,
+  memory,
+  mul,
+  rng as newRng,
+  sqrt,
+  square,
+  sub,
+  tensor,
+  tidy,
+  zerosLike,
+} from '@weftjs/tensor'
+import { fromBytes, openSafetensors, toSafetensors } from '@weftjs/tensor/checkpoint'
+import { packed } from '@weftjs/weight'
+import { allFinite, type Check, distance, must, mustBeUnchanged, mustEqual, mustThrow, snapshot } from './check.ts'
+import { type TinyLlamaOptions, tinyLlama } from './tiny-llama.ts'
+import { toyCodec } from './toy-codec.ts'
+
+export interface AdapterSuite {
+  /** where the method lives: a glob over sites; linear layers of attention and MLP by default */
+  readonly at?: string | readonly string[]
+  /** before any step the model is what it was; false for a method that starts elsewhere, which is then checked too */
+  readonly startsAsIdentity?: boolean
+  /** numbers that train at a site, by the method's own formula */
+  readonly count?: (site: Site) => number
+  readonly tolerance?: number
+  readonly steps?: number
+  readonly lr?: number
+  /** by how much the loss must fall over the steps, as a share of the first */
+  readonly falls?: number
+}
+
+const KEYS = /^[a-z][a-zA-Z0-9]*$/
+
+const batch: Batch = (() => {
+  const [B, T] = [2, 8]
+  const ids = Int32Array.from({ length: B * T }, (_, i) => (i * 7 + 3 * Math.floor(i / T)) % 24)
+  const targets = Int32Array.from({ length: B * T }, (_, i) => (i % T === T - 1 ? -100 : ids[i + 1]!))
+  const positions = Int32Array.from({ length: B * T }, (_, i) => i % T)
+  return { shape: [B, T], ids, targets, positions, segments: new Int32Array(B * T).fill(1) }
+})()
+const inputs = (): { ids: Tensor } => ({ ids: tensor(batch.ids, [...batch.shape], 'int32') })
+
+/** tensors of a network by name, parts of weights included */
+const tensorsOf = ({ weights, vectors }: Network<object>): Params => ({
+  ...vectors,
+  ...Object.fromEntries(
+    Object.entries(weights).flatMap(([n, w]) => Object.entries(w.parts).map(([p, t]) => [`${n}:${p}`, t] as const)),
+  ),
+})
+
+/** The laws of an adapter, on a tiny Llama whose weights are dense, and again where they are packed. */
+export const checkAdapter = (
+  adapter: Adapter<any>,
+  {
+    at = 'blocks.*.{attn,mlp}.{q,k,v,o,gate,up,down}',
+    startsAsIdentity = true,
+    count,
+    tolerance = 2e-5,
+    steps = 8,
+    lr = 0.02,
+    falls = 0.02,
+  }: AdapterSuite = {},
+): readonly Check[] => {
+  const network = (options: TinyLlamaOptions = {}): Network<TransformerConfig> => tinyLlama(newRng(1), options)
+  const bases: Readonly<Record<string, () => Network<TransformerConfig>>> = {
+    dense: () => network(),
+    packed: () => network({ keep: (w) => packed(toyCodec(), w) }),
+  }
+  const tune = (base: Network<TransformerConfig> = network(), seed = 2): Tuned =>
+    attach(base, [{ adapter, at }], newRng(seed))
+  const logits = (tuned: Tuned, params: Params = tuned.params): Tensor => tuned.forward(params, inputs()).logits
+  /** away from the start, where too much is zero to tell anything */
+  const moved = ({ params }: Tuned): Params => {
+    const r = newRng(3)
+    return mapParams(params, (p, n) => add(p, r.fork(n).normal(p.shape, 0.1)))
+  }
+  const loss =
+    (tuned: Tuned, noise?: Rng) =>
+    (params: Params): ReturnType<typeof nextToken> =>
+      nextToken(tuned.run(params, inputs(), { training: true, ...(noise && { rng: noise }) }), batch)
+  /** Adam, ten lines, so that this package needs no other family */
+  const descend = async (tuned: Tuned, visit: (step: number, loss: number) => void): Promise<Params> => {
+    let params = tidy(() => keepParams(mapParams(tuned.params, (p) => add(p, 0))))
+    let m = tidy(() => keepParams(mapParams(params, (p) => zerosLike(p))))
+    let v = tidy(() => keepParams(mapParams(params, (p) => zerosLike(p))))
+    for (let t = 1; t <= steps; t++) {
+      const next = tidy(() => {
+        const found = backprop(loss(tuned, newRng(4).fork(t)), params)
+        const m1 = mapParams(found.grads, (g, n) => add(mul(m[n]!, 0.9), mul(g, 0.1)))
+        const v1 = mapParams(found.grads, (g, n) => add(mul(v[n]!, 0.99), mul(square(g), 0.01)))
+        const step = (n: string): Tensor =>
+          div(mul(m1[n]!, -lr / (1 - 0.9 ** t)), add(sqrt(mul(v1[n]!, 1 / (1 - 0.99 ** t))), 1e-8))
+        return {
+          loss: found.loss,
+          m: m1,
+          v: v1,
+          params: applyUpdates(
+            params,
+            mapParams(params, (_, n) => step(n)),
+          ),
+        }
+      })
+      dispose([...Object.values(params), ...Object.values(m), ...Object.values(v)])
+      ;({ params, m, v } = next)
+      const [value] = await next.loss.data()
+      next.loss.dispose()
+      visit(t, value!)
+    }
+    dispose([...Object.values(m), ...Object.values(v)])
+    return params
+  }
+
+  const perBase = Object.entries(bases).flatMap(([format, base]): Check[] => [
+    {
+      name: startsAsIdentity
+        ? `${format}: starts as the model that it adapts`
+        : `${format}: does not start as the model, as it declares`,
+      run: async () => {
+        const net = base()
+        const [a, b] = [logits(tune(net)), logits(attach(net, [], newRng(0)))]
+        if (startsAsIdentity) await mustEqual(a, b, 'logits before the first step', tolerance)
+        else {
+          const d = distance(await a.data(), await b.data())
+          must(d > tolerance, `logits differ by ${d.toExponential(1)} only: it does start as the identity, say so`)
+        }
+      },
+    },
+    {
+      name: `${format}: the adapted weight applies as its dense form does`,
+      run: async () => {
+        if (!adapter.weight) return
+        const tuned = tune(base())
+        const params = { ...tuned.constants, ...moved(tuned) }
+        for (const { site, prefix, base: own } of tuned.bound) {
+          const state: Record<string, Tensor> = {}
+          for (const [n, t] of Object.entries(params))
+            if (n.startsWith(`${prefix}.`)) state[n.slice(prefix.length + 1)] = t
+          const w = adapter.weight(own ?? site.weight!, state, {
+            site,
+            training: false,
+            inputs: {},
+            inner: [],
+            scratch: new Map(),
+            penalty: () => {},
+          })
+          must(w.shape.join() === site.weight!.shape.join(), `${site.name}: shape [${w.shape}]`)
+          const x = newRng(5).normal([2, 3, w.shape[1]])
+          await mustEqual(w.apply(x), linear(x, w.dense()), site.name, tolerance)
+        }
+      },
+    },
+    {
+      name: `${format}: trains; the loss falls, the base stays bit by bit, and no tensor is left behind`,
+      run: async () => {
+        const net = base()
+        const tuned = tune(net)
+        const [frozen, fixed, start] = [
+          await snapshot(tensorsOf(net)),
+          await snapshot(tuned.constants),
+          await snapshot(tuned.params),
+        ]
+        const losses: number[] = []
+        const tensors: number[] = []
+        const params = await descend(tuned, (_, value) => {
+          losses.push(value)
+          tensors.push(memory().numTensors)
+        })
+        must(
+          losses.every((l) => Number.isFinite(l)),
+          `losses ${losses.join(', ')}`,
+        )
+        const [first, last] = [losses[0]!, losses.at(-1)!]
+        must(last < first * (1 - falls), `the loss went from ${first.toFixed(4)} to ${last.toFixed(4)}`)
+        must(new Set(tensors).size === 1, `tensors alive after each step: ${tensors.join(', ')}`)
+        await mustBeUnchanged(tensorsOf(net), frozen, 'the base')
+        await mustBeUnchanged(tuned.constants, fixed, 'what does not train')
+        await mustBeUnchanged(tuned.params, start, 'the start')
+        await allFinite(params, 'values')
+      },
+    },
+  ])
+
+  return [
+    {
+      name: 'has a name and at least one verb; its options are plain data',
+      run: () => {
+        must(/^[a-z][a-z0-9-]*$/.test(adapter.name), `name '${adapter.name}' is not in lower case`)
+        must(Boolean(adapter.weight || adapter.around || adapter.attend), 'none of weight, around, attend')
+        const { options = {} } = adapter
+        must(
+          JSON.stringify(JSON.parse(JSON.stringify(options))) === JSON.stringify(options),
+          'options do not survive JSON',
+        )
+      },
+    },
+    {
+      name: 'the same seed gives the same start',
+      run: async () => {
+        const net = network()
+        const [a, b] = [tune(net), tune(net)]
+        must(Object.keys(a.params).join() === Object.keys(b.params).join(), 'names differ')
+        const first = await snapshot({ ...a.params, ...a.constants })
+        await mustBeUnchanged({ ...b.params, ...b.constants }, first, 'the second start')
+      },
+    },
+    {
+      name: 'state has plain keys, and what trains is part of it',
+      run: () => {
+        const net = network()
+        for (const { site, prefix } of tune(net).bound) {
+          const { state, trains } = adapter.init(site, {
+            rng: newRng(2).fork(prefix),
+            shared: (_, make) => make(),
+          })
+          for (const key of Object.keys(state)) must(KEYS.test(key), `state key '${key}'`)
+          for (const key of trains ?? []) must(key in state, `trains '${String(key)}', which is not in its state`)
+        }
+      },
+    },
+    {
+      name: 'trains as many numbers as its formula says',
+      run: () => {
+        if (!count) return
+        const tuned = tune()
+        const want = tuned.bound.reduce((n, { site }) => n + count(site), 0)
+        const found = countParams(tuned.params)
+        must(found === want, `${found} numbers train, the formula says ${want}`)
+      },
+    },
+    ...perBase,
+    {
+      name: 'folded, the network gives what the adapted one gives',
+      run: async () => {
+        const tuned = tune()
+        const params = moved(tuned)
+        if (adapter.around || adapter.attend || !adapter.weight) {
+          mustThrow(() => tuned.fold(params), 'an adapter that acts around a module was folded')
+          return
+        }
+        const folded = attach(tuned.fold(params), [], newRng(0))
+        await mustEqual(logits(folded, {}), logits(tuned, params), 'logits', tolerance)
+      },
+    },
+    {
+      name: 'every trained tensor has a finite gradient, and one that is not zero',
+      run: async () => {
+        const tuned = tune()
+        for (const [what, params] of [
+          ['at the start', tuned.params],
+          ['later', moved(tuned)],
+        ] as const) {
+          const { grads } = backprop(loss(tuned), params)
+          await allFinite(grads, `gradient ${what}`)
+          if (what === 'later')
+            for (const [name, g] of Object.entries(grads))
+              must(
+                (await g.data()).some((v) => v !== 0),
+                `${name}: no gradient reaches it`,
+              )
+        }
+      },
+    },
+    {
+      name: 'evaluation repeats; training repeats under the same noise',
+      run: async () => {
+        const tuned = tune()
+        const params = moved(tuned)
+        await mustEqual(logits(tuned, params), logits(tuned, params), 'two evaluations', 0)
+        const noisy = (): Tensor => tuned.forward(params, inputs(), { training: true, rng: newRng(9) }).logits
+        await mustEqual(noisy(), noisy(), 'two training passes with one seed', 0)
+      },
+    },
+    {
+      name: 'saved and loaded, it is the same',
+      run: async () => {
+        const tuned = tune()
+        const params = moved(tuned)
+        const bytes: Record<string, { dtype: 'F32'; shape: number[]; data: Uint8Array }> = {}
+        for (const [name, t] of Object.entries(params)) {
+          must(t.dtype === 'float32', `${name}: trains as ${t.dtype}`)
+          const values = (await t.data()) as Float32Array
+          bytes[name] = {
+            dtype: 'F32',
+            shape: t.shape,
+            data: new Uint8Array(values.buffer, values.byteOffset, values.byteLength),
+          }
+        }
+        const file = await openSafetensors(fromBytes(toSafetensors(bytes)))
+        const read: Record<string, Tensor> = {}
+        for (const name of file.names) read[name] = tensor(await file.floats(name), [...file.entry(name).shape])
+        // a stranger attaches it anew, from its options, under the seed of the run
+        await mustEqual(logits(tune(), read), logits(tuned, params), 'logits', 0)
+      },
+    },
+    {
+      name: 'its parameters matter',
+      run: async () => {
+        const net = network()
+        const tuned = tune(net)
+        const params = moved(tuned)
+        const d = sub(logits(tuned, params), logits(attach(net, [], newRng(0)), {}))
+        must(
+          (await d.data()).some((v) => v !== 0),
+          'moved parameters change nothing',
+        )
+      },
+    },
+  ]
+}

@@ -1,0 +1,65 @@
+import type { Rng, Tensor2D, Weight } from '@weftjs/spec'
+import { abs, add, cpu, rng } from '@weftjs/tensor'
+import { factories, testWeight, toyCodec, type WeightSuite } from '@weftjs/testkit'
+import { expect, it } from 'vitest'
+import { compose, dense, lowRank, packed, scale, scaleColumns, scaleRows, sum } from '../src/index.ts'
+
+await cpu()
+const matrix = (rng: Rng, out = 5, n = 4): Tensor2D => rng.normal([out, n]) as Tensor2D
+const plain = (rng: Rng, out = 5, n = 4): Weight => dense(matrix(rng, out, n))
+const low = (rng: Rng, out = 5, n = 4): Weight => lowRank(matrix(rng, out, 2), matrix(rng, 2, n))
+const toy = (rng: Rng): Weight => packed(toyCodec(), matrix(rng))
+
+/** each file of src, alone and with the others */
+const WEIGHTS: Readonly<Record<string, Readonly<Record<string, (rng: Rng) => Weight>>>> = {
+  dense: { dense: plain },
+  'low-rank': { 'low rank': low },
+  compose: {
+    'two dense': (r) => compose(plain(r, 5, 3), plain(r, 3, 4)),
+    'dense and low rank': (r) => compose(plain(r, 5, 3), low(r, 3, 4)),
+    'three, one within another': (r) => compose(compose(plain(r, 5, 2), plain(r, 2, 3)), low(r, 3, 4)),
+  },
+  packed: { packed: toy },
+  scale: {
+    'by a number': (r) => scale(-1.5, plain(r)),
+    'by a tensor': (r) => scale(r.normal([]), low(r)),
+    'twice by tensors': (r) => scale(r.normal([]), scale(r.normal([]), plain(r))),
+    rows: (r) => scaleRows(r.normal([5]), plain(r)),
+    columns: (r) => scaleColumns(r.normal([4]), low(r)),
+    'rows and columns of a sum': (r) => scaleRows(r.normal([5]), scaleColumns(r.normal([4]), sum(plain(r), low(r)))),
+    'rows twice': (r) => scaleRows(r.normal([5]), scaleRows(add(abs(r.normal([5])), 1), plain(r))),
+  },
+  sum: {
+    'dense and low rank': (r) => sum(plain(r), scale(0.5, low(r))),
+    'packed and low rank': (r) => sum(toy(r), low(r)),
+    three: (r) => sum(plain(r), low(r), scale(2, low(r))),
+  },
+}
+
+const files = import.meta.glob('../src/*.ts', { eager: true })
+it('every file is here', () => {
+  expect(Object.keys(WEIGHTS).sort()).toEqual(
+    factories(files)
+      .map((f) => f.name)
+      .sort(),
+  )
+})
+
+for (const [file, cases] of Object.entries(WEIGHTS))
+  for (const [name, make] of Object.entries(cases)) {
+    const lossy = make === toy || name.startsWith('packed')
+    const options: WeightSuite = lossy ? { likeTolerance: 1e-2, trains: name === 'packed' ? [] : ['1.a', '1.b'] } : {}
+    testWeight(`${file}: ${name}`, make, options)
+  }
+
+it('shapes that do not fit are refused', () => {
+  expect(() => compose(dense({ shape: [2, 3] } as Tensor2D), dense({ shape: [2, 3] } as Tensor2D))).toThrow(
+    'compose: [2,3] cannot follow [2,3]',
+  )
+})
+
+it('a scale of a scale keeps every tensor among its parts', () => {
+  const r = rng(0)
+  const w = scaleRows(r.normal([5]), scaleRows(r.normal([5]), scale(r.normal([]), scale(r.normal([]), plain(r)))))
+  expect(new Set(Object.values(w.parts)).size).toBe(5)
+})
