@@ -55,7 +55,6 @@ export const files = (folder: string, ending = '.ts'): string[] =>
         .sort()
     : []
 
-// biome-ignore lint/suspicious/noExplicitAny: a syntax tree's nodes are of many kinds
 export type Node = any
 export interface Source {
   readonly path: string
