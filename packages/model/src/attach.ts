@@ -35,7 +35,7 @@ export interface ForwardOptions {
 }
 
 export interface Pass {
-  /** [B, T, D] after the last norm */
+  /** [B, T, D] after the last norm; the logits themselves where an adapter is wrapped around the whole model */
   readonly hidden: Tensor
   /** [..., V] */
   head(hidden: Tensor): Tensor
@@ -153,7 +153,7 @@ export const attach = (
           ...(noise && { rng: noise.fork(b.prefix) }),
           get inner() {
             return Object.keys(values)
-              .filter((n) => n === b.site.name || n.startsWith(`${b.site.name}.`))
+              .filter((n) => b.site.kind === 'model' || n === b.site.name || n.startsWith(`${b.site.name}.`))
               .map((n) => values[n]!)
           },
           penalty: (term) => {
@@ -189,14 +189,27 @@ export const attach = (
         }, next),
     }
     const { hidden, head } = transformer(network.config, hooks, cache)
-    const plainHead =
-      !bySite.get('model')?.some((b) => b.adapter.around) && !bySite.get('head')?.some((b) => b.adapter.around)
-    const h = hidden(inputs)
+    const wrapped = (site: string): boolean => bySite.get(site)?.some((b) => b.adapter.around) ?? false
+    if (wrapped('model')) {
+      // ids → logits as one: what comes out has passed the head already
+      const key = network.config.input === 'tokens' ? 'ids' : 'pixels'
+      const whole = hooks.around('model', (x) => head(hidden({ ...inputs, [key]: x })))
+      const logits = whole(inputs[key]!)
+      return {
+        hidden: logits,
+        head: (x) => x,
+        headWeight: undefined,
+        softcap: undefined,
+        get penalty() {
+          return penalty
+        },
+      }
+    }
     return {
-      hidden: h,
+      hidden: hidden(inputs),
       head,
       headWeight:
-        plainHead && !hooks.vector('head.bias') && network.config.output === 'causal'
+        !wrapped('head') && !hooks.vector('head.bias') && network.config.output === 'causal'
           ? hooks.weight('head')
           : undefined,
       softcap: network.config.logitSoftcap,
