@@ -46,6 +46,7 @@ export const loraScale = (options: LoraOptions): ((site: Site) => { rank: number
 export const lora = (options: LoraOptions = {}): Adapter<LoraState> => {
   const { dropout = 0, init = 'kaiming', loraBias = false } = options
   if (!(dropout >= 0 && dropout < 1)) throw new Error(`lora: dropout must be in [0, 1), found ${dropout}`)
+  if (!Number.isFinite(options.alpha ?? 1)) throw new Error(`lora: alpha must be a number, found ${options.alpha}`)
   const at = loraScale(options)
   return {
     name: 'lora',
