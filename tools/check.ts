@@ -106,8 +106,8 @@ export const breaches = (
       found.push(
         `${path}: ${own.name} gives no source; its docstring is: /** equation  —  Authors, arXiv:0000.00000 */`,
       )
-    if (['Adapter', 'Codec'].includes(own.type!) && !text.includes(`'${own.name}'`))
-      found.push(`${path}: file, export and name are one word: name: '${own.name}'`)
+    if (['Adapter', 'Codec'].includes(own.type!) && !text.includes(`'${basename(path, '.ts')}'`))
+      found.push(`${path}: file, export and name are one: name: '${basename(path, '.ts')}'`)
   }
   return found
 }

@@ -24,7 +24,10 @@ describe('check', () => {
     ['const y = x.reshape([1])', /not registered in tfjs-core: write reshape\(x\)/],
     ['const y = f(x).mul(2)', /write mul\(x\)/],
     ['export const toy = (): Adapter => make()', /toy gives no source/],
-    ["/** W + BA  —  Hu et al., arXiv:2106.09685 */\nexport const toy = (): Adapter => ({ name: 'toi' })", /one word/],
+    [
+      "/** W + BA  —  Hu et al., arXiv:2106.09685 */\nexport const toy = (): Adapter => ({ name: 'toi' })",
+      /file, export and name are one/,
+    ],
     ['\n'.repeat(400) + 'const a = 1', /401 lines/],
   ])('refuses %s', (text, message) => {
     expect(found(text)).toMatch(message)
