@@ -30,7 +30,7 @@ const WIDEST = 65_536
 export const headsOf = (
   width: number,
   heads: number,
-  kvHeads = heads,
+  kvHeads: number = heads,
   headDim?: number,
 ): Pick<TransformerConfig, 'width' | 'heads' | 'kvHeads' | 'headWidth'> => {
   const headWidth = headDim ?? width / heads
