@@ -1,0 +1,61 @@
+import { type App, dropZone, fail } from '../app.ts'
+import { byId } from '../form.ts'
+import type { Picked } from '../protocol.ts'
+import { bytes, count } from '../show.ts'
+
+/** The choice of a model; gives a function that loads what is chosen. */
+export const modelChoice = (app: App): (() => Promise<void>) => {
+  const mini = byId<HTMLInputElement>('model-mini')
+  const own = byId<HTMLInputElement>('model-own')
+  const drop = byId('model-drop')
+  const input = byId<HTMLInputElement>('model-files')
+  const status = byId('model-status')
+  let picked: Picked | undefined
+  let latest = 0
+
+  const load = async (): Promise<void> => {
+    const { client } = app
+    const source = own.checked ? picked : 'mini'
+    drop.hidden = !own.checked
+    fail('model')
+    if (!client || !source) {
+      status.textContent = ''
+      Object.assign(app, { model: undefined, adapter: undefined })
+      return app.changed()
+    }
+    const turn = ++latest
+    Object.assign(app, { model: undefined, adapter: undefined })
+    app.changed()
+    status.textContent = 'Loading…'
+    try {
+      const model = await client.call('load', source, {
+        onEvent: ({ done, of }) => {
+          if (turn === latest) status.textContent = `Loading: ${done} of ${of} tensors`
+        },
+      })
+      if (turn !== latest) return
+      app.model = model
+      const { name, architecture, parameters, layers, width, vocabulary, length } = model
+      status.textContent = `${name}: ${architecture}, ${count(parameters)} parameters (${bytes(model.bytes)}), ${layers} layers of width ${width}, ${count(vocabulary)} tokens, reads ${count(length)} at once`
+      app.changed()
+    } catch (error) {
+      if (turn !== latest || app.client !== client) return
+      status.textContent = ''
+      fail('model', error)
+    }
+  }
+
+  const take = (files: readonly File[], folder?: string): void => {
+    if (!files.length) return
+    const name = folder ?? (files[0]!.webkitRelativePath.split('/')[0] || 'picked model')
+    // a clone of a repository has folders of its own, which no model needs
+    picked = { name, files: files.filter((f) => f.webkitRelativePath.split('/').length <= 2) }
+    own.checked = true
+    void load()
+  }
+  mini.addEventListener('change', load)
+  own.addEventListener('change', load)
+  input.addEventListener('change', () => take([...(input.files ?? [])]))
+  dropZone(byId('model'), take)
+  return load
+}

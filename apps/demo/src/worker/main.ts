@@ -1,0 +1,42 @@
+import type { Answer, Ask, Requests } from '../protocol.ts'
+import { startBackend } from './backend.ts'
+import { explain } from './explain.ts'
+import { generateBoth } from './generate.ts'
+import { loadAdapter, loadModel, type Session, saveAdapter } from './session.ts'
+import { trainAdapter } from './train.ts'
+
+export interface Context<K extends keyof Requests> {
+  readonly tell: (event: Requests[K]['event']) => void
+  readonly signal: AbortSignal
+}
+type Handlers = {
+  [K in keyof Requests]: (input: Requests[K]['in'], context: Context<K>) => Promise<Requests[K]['out']>
+}
+
+const session: Session = {}
+const handlers: Handlers = {
+  start: startBackend,
+  load: (input, context) => loadModel(session, input, context),
+  train: (input, context) => trainAdapter(session, input, context),
+  generate: (input, context) => generateBoth(session, input, context),
+  save: () => saveAdapter(session),
+  adapter: (files) => loadAdapter(session, files),
+}
+
+const running = new Map<number, AbortController>()
+const answer = (message: Answer): void => postMessage(message)
+
+addEventListener('message', async ({ data }: MessageEvent<Ask>) => {
+  if ('stop' in data) return running.get(data.stop)?.abort()
+  const { id, kind, input } = data
+  const controller = new AbortController()
+  running.set(id, controller)
+  try {
+    const context = { tell: (event: unknown) => answer({ id, event }), signal: controller.signal }
+    answer({ id, value: await handlers[kind](input as never, context as never) })
+  } catch (error) {
+    answer({ id, error: explain(error) })
+  } finally {
+    running.delete(id)
+  }
+})
