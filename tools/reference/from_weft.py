@@ -1,0 +1,42 @@
+"""Logits that the real PEFT gives with adapters that Weft wrote (from-weft.ts): from_weft.py [NAME...]"""
+
+import json
+import sys
+import zlib
+
+from common import FIXTURES, ids, seed, versions, write  # first: it keeps the hub offline
+
+import peft
+import torch
+from peft import PeftModel
+from peft.utils.save_and_load import get_peft_model_state_dict
+from safetensors import safe_open
+from transformers import AutoModelForCausalLM
+
+
+def check(folder):
+    base = json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
+    start = zlib.crc32(folder.name.encode()) % 100000
+    seed(start)
+    g = torch.Generator().manual_seed(start)
+    load = lambda: AutoModelForCausalLM.from_pretrained(
+        FIXTURES / "models" / base, dtype=torch.float32, attn_implementation="eager"
+    ).eval()
+    model = PeftModel.from_pretrained(load(), folder).eval()
+    x = ids(2, 12, model.config.vocab_size, g)
+    with torch.no_grad():
+        logits = model(x).logits
+        change = (logits - load()(x).logits).abs().max().item()
+    with safe_open(folder / "adapter_model.safetensors", "pt") as f:
+        ours = set(f.keys())
+    theirs = set(get_peft_model_state_dict(model))
+    write(folder / "reference.safetensors", {"input_ids": x, "logits": logits}, made_by="tools/reference/from_weft.py", base=base, **versions("peft"))
+    odd = ours ^ theirs
+    print(f"{folder.name} on {base}: largest change of a logit {change:.2f}; keys that only one writes: {sorted(odd) or 'none'}")
+
+
+if __name__ == "__main__":
+    print("peft", peft.__version__)
+    names = sys.argv[1:] or sorted(p.name for p in (FIXTURES / "peft").glob("from-weft-*"))
+    for wanted in names:
+        check(FIXTURES / "peft" / wanted)
