@@ -1,4 +1,4 @@
-import { backend, getKernel, ready, registerKernel, setBackend, type TensorInfo } from '@tensorflow/tfjs-core'
+import { backend, env, getKernel, ready, registerKernel, setBackend, type TensorInfo } from '@tensorflow/tfjs-core'
 import { type Backend, isNode, needs } from './backend.ts'
 import { installWasmMatmul } from './wasm-matmul.ts'
 
@@ -43,6 +43,8 @@ const segmentSum = (): void => {
 /** WebAssembly with SIMD; in Node with a system BLAS where one is found. Options matter on the first call only. */
 export const wasm = async ({ paths }: WasmOptions = {}): Promise<Backend> => {
   const tf = await needs(() => import('@tensorflow/tfjs-backend-wasm'), '@tensorflow/tfjs-backend-wasm')
+  // the threaded build keeps its memory to itself, so that our matrix product would not run
+  env().set('WASM_HAS_MULTITHREAD_SUPPORT', false)
   if (paths) tf.setWasmPaths(paths)
   if (!(await setBackend('wasm')))
     throw new Error('wasm: tfjs-backend-wasm could not start; are its .wasm files served? Set `paths`')

@@ -7,9 +7,7 @@ const NAMES: Readonly<Record<string, string>> = { webgpu: 'WebGPU', wasm: 'WebAs
 
 const tell = ({ name, device, fallback }: Device): string => {
   const on = `${NAMES[name] ?? name}${name === 'webgpu' && device ? ` (${device})` : ''}`
-  return fallback
-    ? `WebGPU cannot be used: ${fallback}. Computing on ${on} instead, which is slower.`
-    : `Computing on ${on}.`
+  return fallback ? `WebGPU is not used: ${fallback}. Computing on ${on} instead.` : `Computing on ${on}.`
 }
 
 /** The menu of backends: each choice is a worker of its own, and the model is loaded there anew. */

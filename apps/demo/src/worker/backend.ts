@@ -3,7 +3,12 @@ import simd from '@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm-simd.wasm
 import { type Backend, best, cpu, wasm, webgpu } from '@weftjs/tensor'
 import type { Choice, Device } from '../protocol.ts'
 
-const paths = { 'tfjs-backend-wasm.wasm': plain, 'tfjs-backend-wasm-simd.wasm': simd }
+const paths = {
+  'tfjs-backend-wasm.wasm': plain,
+  'tfjs-backend-wasm-simd.wasm': simd,
+  // must be named and is never loaded: the page is not cross-origin isolated, so it has no threads
+  'tfjs-backend-wasm-threaded-simd.wasm': simd,
+}
 
 const STARTS: Readonly<Record<Choice, () => Promise<Backend>>> = {
   auto: () => best({ paths }),
@@ -14,7 +19,10 @@ const STARTS: Readonly<Record<Choice, () => Promise<Backend>>> = {
 
 /** what `best` says of WebGPU, for a visitor of the page */
 const REASONS: readonly (readonly [RegExp, string])[] = [
-  [/no navigator\.gpu/, 'this browser does not offer it here (recent versions of Chrome, Edge, Safari and Firefox do)'],
+  [
+    /no navigator\.gpu/,
+    'this browser does not offer it here, though recent versions of Chrome, Edge, Safari and Firefox do, and it would be faster',
+  ],
   [/no adapter/, 'the browser found no graphics processor that it may use'],
   [/software adapter/, 'the only adapter is a software one, which is slower than WebAssembly'],
 ]
@@ -23,6 +31,8 @@ const REASONS: readonly (readonly [RegExp, string])[] = [
 export const startBackend = async (choice: Choice): Promise<Device> => {
   const { name, device, why = '' } = await STARTS[choice]()
   const passedOver = choice === 'auto' && name !== 'webgpu'
-  const reason = REASONS.find(([pattern]) => pattern.test(why))?.[1] ?? why
+  const known = REASONS.find(([pattern]) => pattern.test(why))?.[1]
+  // on plain JavaScript more has failed than WebGPU
+  const reason = known && name === 'wasm' ? known : why
   return { name, device, ...(passedOver && { fallback: reason }) }
 }
