@@ -10,6 +10,8 @@ export interface StageSuite<A> {
   readonly per?: number
   /** it ends on its own before its source does (take) */
   readonly endsEarly?: boolean
+  /** a source without items is an error to it */
+  readonly refusesNothing?: boolean
 }
 
 interface Watched<A> extends AsyncIterable<A> {
@@ -67,7 +69,7 @@ const drain = async <B>(items: AsyncIterable<B>, most = Number.POSITIVE_INFINITY
 /** The laws of a stage: lazy, no further ahead than it must be, and its source is closed however it ends. */
 export const checkStage = <A, B>(
   make: () => Stage<A, B>,
-  { items, ahead = 0, per = 1, endsEarly = false }: StageSuite<A>,
+  { items, ahead = 0, per = 1, endsEarly = false, refusesNothing = false }: StageSuite<A>,
 ): readonly Check[] => [
   {
     name: 'pulls nothing before it is asked',
@@ -114,9 +116,18 @@ export const checkStage = <A, B>(
     },
   },
   {
-    name: 'an empty source is an end, not an error',
+    name: refusesNothing ? 'an empty source is an error, as it declares' : 'an empty source is an end, not an error',
     run: async () => {
-      await drain(make()(watch<A>([])))
+      const run = drain(make()(watch<A>([])))
+      if (!refusesNothing) await run
+      else
+        must(
+          await run.then(
+            () => false,
+            () => true,
+          ),
+          'an empty source went through',
+        )
     },
   },
   {

@@ -1,0 +1,8 @@
+import { factories, testCodec } from '@weftjs/testkit'
+
+/** files of src that are no codec */
+const HELPERS = ['bnb', 'quantize']
+
+// what any codec must do; its own bits and error are in contract.test.ts
+for (const { factory } of factories(import.meta.glob('../src/*.ts', { eager: true }), HELPERS))
+  testCodec(factory(), { bits: 9, error: 0.2, again: 0.02 })
