@@ -1,5 +1,5 @@
 import { type Backend, best, cpu, wasm, webgpu } from '@weftjs/tensor'
-import { usage } from './fail.ts'
+import { Failure, usage } from './fail.ts'
 import { warn } from './terminal.ts'
 
 const BACKENDS: Readonly<Record<string, () => Promise<Backend>>> = {
@@ -11,11 +11,20 @@ const BACKENDS: Readonly<Record<string, () => Promise<Backend>>> = {
   cpu,
 }
 
-/** the backend of --backend, or the fastest; says which on standard error */
+/** The backend of --backend, or the fastest; says which on standard error. */
 export const startBackend = async (name: string | undefined): Promise<Backend> => {
   if (name !== undefined && !Object.hasOwn(BACKENDS, name))
     throw usage(`--backend must be one of ${Object.keys(BACKENDS).join(', ')}, found '${name}'`)
-  const backend = name ? await BACKENDS[name]!() : await best()
-  warn(`backend ${backend.name} (${backend.device})${backend.why ? `: ${backend.why}` : ''}`)
+  const backend = name === undefined ? await best() : await BACKENDS[name]!().catch((error) => refuse(name, error))
+  warn(
+    `backend ${backend.name} (${backend.device})${backend.why ? `: ${backend.why}` : ''}${backend.software ? ': emulated on the CPU, which is slow' : ''}`,
+  )
   return backend
+}
+
+const refuse = (name: string, error: Error): never => {
+  const rest = Object.keys(BACKENDS).filter((b) => b !== name)
+  throw new Failure(
+    `--backend ${name} does not work here: ${error.message}; take --backend ${rest.join(' or ')}, or leave it out for the fastest that works`,
+  )
 }

@@ -2,12 +2,12 @@ import { randomBytes } from 'node:crypto'
 import { open, rename, rm } from 'node:fs/promises'
 
 /** writes beside, then renames: a reader sees the old file or the whole new one */
-export const writeWhole = async (path: string, text: string): Promise<void> => {
+export const writeBytes = async (path: string, content: Uint8Array | string): Promise<void> => {
   const part = `${path}.tmp-${process.pid}-${randomBytes(4).toString('hex')}`
   try {
     const file = await open(part, 'w')
     try {
-      await file.writeFile(text)
+      await file.writeFile(content)
       await file.sync()
     } finally {
       await file.close()
@@ -19,5 +19,6 @@ export const writeWhole = async (path: string, text: string): Promise<void> => {
   }
 }
 
+export const writeWhole = (path: string, text: string): Promise<void> => writeBytes(path, text)
 export const writeJson = (path: string, value: unknown): Promise<void> =>
-  writeWhole(path, `${JSON.stringify(value, null, 2)}\n`)
+  writeBytes(path, `${JSON.stringify(value, null, 2)}\n`)

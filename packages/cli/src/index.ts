@@ -1,1 +1,1 @@
-export {}
+export { commands, main } from './main.ts'

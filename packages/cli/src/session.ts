@@ -1,42 +1,38 @@
-import { appendFile, mkdir, readFile, rm, stat } from 'node:fs/promises'
-import { join } from 'node:path'
+import { access, appendFile, constants, mkdir, rm } from 'node:fs/promises'
+import { basename, join } from 'node:path'
 import { inputsOf, nextToken, type Tuned } from '@weftjs/model'
-import {
-  adamw,
-  chain,
-  clipByGlobalNorm,
-  constant,
-  cosine,
-  linear,
-  packState,
-  type Schedule,
-  sgd,
-  train,
-  unpackState,
-  wsd,
-} from '@weftjs/optim'
-import type { Batch, Params, Rng, Transform } from '@weftjs/spec'
-import { type Backend, dispose, peakBytes, tensor, tidy } from '@weftjs/tensor'
-import { openSafetensors } from '@weftjs/tensor/checkpoint'
-import { fromFile, saveSafetensors } from '@weftjs/tensor/checkpoint/file'
+import { adamw, chain, clipByGlobalNorm, constant, cosine, linear, type Schedule, sgd, train, wsd } from '@weftjs/optim'
+import type { Batch, Params, Transform } from '@weftjs/spec'
+import { type Backend, dispose, peakBytes, tidy } from '@weftjs/tensor'
 import { Failure } from './fail.ts'
 import { writeJson, writeWhole } from './files.ts'
-import type { TrainSettings } from './runfile.ts'
+import { lossPlot } from './plot.ts'
+import {
+  checkpointPath,
+  type Identity,
+  readCheckpoint,
+  readLog,
+  refuseUnfinished,
+  rewindLog,
+  writeCheckpoint,
+} from './resume.ts'
+import type { TrainSettings } from './schema.ts'
 import { bar, clock, size, status, statusDone, warn } from './terminal.ts'
+import { versions } from './versions.ts'
 
 export interface Run {
+  readonly command: 'finetune' | 'pretrain'
   readonly tuned: Tuned
-  readonly settings: TrainSettings
+  readonly identity: Identity
   readonly out: string
   readonly backend: Backend
   readonly resume: boolean
-  /** written to run.json: everything that makes this run what it is */
-  readonly record: Readonly<Record<string, unknown>>
+  /** a run that has not come to its end may be replaced */
+  readonly restart: boolean
   /** training batches from the one after the first `skip` */
   batches(skip: number): AsyncIterable<Batch>
   readonly validation: readonly Batch[]
-  readonly rng: Rng
-  /** weight decay spares these */
+  /** weight decay spares the others */
   decays?(name: string): boolean
 }
 
@@ -45,15 +41,16 @@ export interface Outcome {
   readonly step: number
   /** stopped by Ctrl-C before the last step */
   readonly interrupted: boolean
+  /** of the last step; absent where none was left to do */
   readonly loss: number | undefined
   readonly validation: number | undefined
 }
 
-export const scheduleOf = ({ schedule, lr, steps, warmup, decay }: TrainSettings): Schedule => {
-  if (warmup > steps) throw new Failure(`train.warmup: ${warmup} steps are more than train.steps (${steps})`)
+const scheduleOf = ({ schedule, lr, steps, warmup, decay }: TrainSettings): Schedule => {
   if (schedule === 'constant') return constant(lr, { warmup })
   if (schedule === 'linear') return linear(lr, { steps, warmup })
-  if (schedule === 'wsd') return wsd(lr, { steps, warmup, decay: decay ?? Math.round(steps / 5) })
+  if (schedule === 'wsd')
+    return wsd(lr, { steps, warmup, decay: decay ?? Math.min(Math.round(steps / 5), steps - warmup) })
   return cosine(lr, { steps, warmup })
 }
 
@@ -67,25 +64,44 @@ const transformOf = (s: TrainSettings, decays: ((name: string) => boolean) | und
   return (s.clip === undefined ? inner : chain(clipByGlobalNorm(s.clip), inner)) as Transform<unknown>
 }
 
-const CHECKPOINT = 'checkpoint.safetensors'
-/** settings that may change when a run goes on */
-const FREE = new Set(['checkpoint', 'validate'])
-const fingerprint = (record: Readonly<Record<string, unknown>>): string =>
-  JSON.stringify(record, (key, value: unknown) => (FREE.has(key) ? undefined : value))
+/** numbers of a batch that the loss is measured on */
+const targetsIn = (batch: Batch): number => batch.targets.reduce((n, t) => n + (t >= 0 ? 1 : 0), 0)
 
-/** Trains to the last step or to Ctrl-C, with a log, checkpoints and a bar. */
+/**
+ * Whether a run may go into a folder, asked before anything is loaded.
+ * @throws Failure or a system error where it may not
+ */
+export const checkOut = async (out: string, { resume, restart }: Pick<Run, 'resume' | 'restart'>): Promise<void> => {
+  await mkdir(out, { recursive: true })
+  await access(out, constants.W_OK)
+  if (!resume && !restart) await refuseUnfinished(out)
+}
+
+/**
+ * Trains to the last step or to Ctrl-C, with a log, checkpoints and a bar. Nothing in the folder changes before the
+ * first step is done.
+ */
 export const runTraining = async (run: Run): Promise<Outcome> => {
-  const { tuned, settings, out, validation } = run
+  const { tuned, identity, out, validation, backend } = run
+  const settings = identity.settings.train
   const transform = transformOf(settings, run.decays)
   const lr = scheduleOf(settings)
-  await mkdir(out, { recursive: true })
   const log = join(out, 'log.jsonl')
-  const start = run.resume ? await restore(run) : undefined
-  if (!start && !run.resume && (await exists(join(out, CHECKPOINT))))
-    warn(`${out}: starting over; what an earlier run left there is replaced`)
-  await rewriteLog(log, start?.step ?? 0)
-  if (!start) await rm(join(out, CHECKPOINT), { force: true })
-  await writeJson(join(out, 'run.json'), { ...run.record, backend: run.backend, resumed: start?.step })
+  const start = run.resume ? await readCheckpoint(run, tuned.params) : undefined
+  if (run.resume && !start) warn(`${out}: no checkpoint to go on from; starting at step 0`)
+  const begin = async (): Promise<void> => {
+    if (!start) await rm(checkpointPath(out), { force: true })
+    await rewindLog(log, start?.step ?? 0)
+    const { name, device } = backend
+    await writeJson(join(out, 'run.json'), {
+      command: run.command,
+      settings: identity.settings,
+      data_bytes: identity.bytes,
+      backend: { name, device },
+      versions,
+      ...(start && { resumed: start.step }),
+    })
+  }
 
   const stop = new AbortController()
   const onSignal = (): void => {
@@ -101,15 +117,16 @@ export const runTraining = async (run: Run): Promise<Outcome> => {
   let params = start?.params ?? tuned.params
   let step = start?.step ?? 0
   let loss: number | undefined
-  let seen = 0
+  let measured: number | undefined
   let averaged: number | undefined
+  let seen = 0
   try {
     const steps = train<Batch>({
       params,
       transform,
       data: run.batches(step * settings.accumulate),
       loss: (p, batch, { rng }) => nextToken(tuned.run(p, inputsOf(batch), { training: true, rng }), batch),
-      weight: (batch) => batch.targets.reduce((n, t) => n + (t >= 0 ? 1 : 0), 0),
+      weight: targetsIn,
       steps: settings.steps,
       accumulate: settings.accumulate,
       seed: settings.seed,
@@ -117,54 +134,56 @@ export const runTraining = async (run: Run): Promise<Outcome> => {
       signal: stop.signal,
       ...(start && { state: start.state }),
     })
-    // the trainer works on copies
-    if (start) dispose([...Object.values(start.params)])
-    let last: { params: Params; state: unknown } | undefined
     for await (const s of steps) {
-      params = s.params
-      last = s
-      step = s.step
-      loss = s.loss
-      averaged = averaged === undefined ? s.loss : 0.95 * averaged + 0.05 * s.loss
       if (!Number.isFinite(s.loss))
         throw new Failure(
           `step ${s.step}: the loss is ${s.loss}; lower train.lr, set train.clip, or look at the data of this step`,
         )
+      if (loss === undefined) {
+        await begin()
+        // the trainer works on copies
+        if (start) dispose([...start.tensors])
+      }
+      ;({ params, step, loss } = s)
+      averaged = averaged === undefined ? loss : 0.95 * averaged + 0.05 * loss
       const tokens = s.batches.reduce((n, b) => n + b.shape[0] * b.shape[1], 0)
       seen += tokens
-      const row: Record<string, unknown> = {
-        step: s.step,
-        loss: s.loss,
-        lr: lr(s.step - 1),
+      const end = step === settings.steps
+      const look = validation.length > 0 && (end || (settings.validate !== undefined && step % settings.validate === 0))
+      measured = look ? await measure(tuned, params, validation) : undefined
+      const row = {
+        step,
+        loss,
+        lr: lr(step - 1),
         tokens_per_second: Math.round(tokens / (s.milliseconds / 1000)),
         peak_bytes: peak.bytes,
         tensors: s.tensors,
+        ...(measured !== undefined && { validation: measured }),
       }
-      const end = s.step === settings.steps
-      if (validation.length && settings.validate && (s.step % settings.validate === 0 || end))
-        row['validation'] = await measure(tuned, s.params, validation)
       await appendFile(log, `${JSON.stringify(row)}\n`)
       const elapsed = (performance.now() - began) / 1000
-      const done = s.step - (start?.step ?? 0)
-      const left = (elapsed / done) * (settings.steps - s.step)
+      const left = (elapsed / (step - (start?.step ?? 0))) * (settings.steps - step)
       status(
-        `${bar(s.step / settings.steps)} ${s.step}/${settings.steps}  loss ${averaged.toFixed(3)}  ${Math.round(seen / elapsed)} tok/s  ${size(peak.bytes)}  ${clock(left)} left`,
-        s.step === 1 || end || s.step % Math.max(1, Math.round(settings.steps / 20)) === 0,
+        `${bar(step / settings.steps)} ${step}/${settings.steps}  loss ${averaged.toFixed(3)}  ${Math.round(seen / elapsed)} tok/s  ${size(peak.bytes)}  ${clock(left)} left`,
+        step === 1 || end || step % Math.max(1, Math.round(settings.steps / 20)) === 0,
       )
-      if (s.step % settings.checkpoint === 0 || end) await checkpoint(run, s.step, s.params, s.state)
+      if (step % settings.checkpoint === 0 || end) await writeCheckpoint(run, step, params, s.state)
       // let signals in
       await new Promise(setImmediate)
       if (stop.signal.aborted) {
-        await checkpoint(run, s.step, s.params, s.state)
+        await writeCheckpoint(run, step, params, s.state)
         break
       }
     }
     statusDone()
-    if (!last && step < settings.steps)
-      throw new Failure('the data ended before the first step; check data.path, train.batch and train.length')
-    const measured = validation.length ? await measure(tuned, params, validation) : undefined
-    return { params, step, loss, validation: measured, interrupted: stop.signal.aborted && step < settings.steps }
+    const interrupted = stop.signal.aborted && step < settings.steps
+    if (!interrupted && step < settings.steps)
+      throw new Failure(`the data ended after step ${step} of ${settings.steps}; lower train.steps`)
+    if (loss !== undefined)
+      await writeWhole(join(out, 'loss.svg'), lossPlot(await readLog(log), `${basename(out)}: loss per token, nats`))
+    return { params, step, loss, validation: measured, interrupted }
   } finally {
+    statusDone()
     process.off('SIGINT', onSignal)
     process.off('SIGTERM', onSignal)
   }
@@ -174,7 +193,7 @@ export const runTraining = async (run: Run): Promise<Outcome> => {
 export const measure = async (tuned: Tuned, params: Params, batches: readonly Batch[]): Promise<number> => {
   let [sum, count] = [0, 0]
   for (const batch of batches) {
-    const n = batch.targets.reduce((k, t) => k + (t >= 0 ? 1 : 0), 0)
+    const n = targetsIn(batch)
     if (!n) continue
     const loss = tidy(() => nextToken(tuned.run(params, inputsOf(batch)), batch))
     sum += (await loss.data())[0]! * n
@@ -182,97 +201,4 @@ export const measure = async (tuned: Tuned, params: Params, batches: readonly Ba
     loss.dispose()
   }
   return sum / count
-}
-
-const exists = (path: string): Promise<boolean> =>
-  stat(path).then(
-    () => true,
-    () => false,
-  )
-
-/** keeps the lines of the steps that a resumed run stands on */
-const rewriteLog = async (path: string, step: number): Promise<void> => {
-  if (!step) return writeWhole(path, '')
-  const lines = (await readFile(path, 'utf8').catch(() => '')).split('\n').filter((line) => {
-    try {
-      return (JSON.parse(line) as { step: number }).step <= step
-    } catch {
-      return false
-    }
-  })
-  await writeWhole(path, lines.map((l) => `${l}\n`).join(''))
-}
-
-const checkpoint = async ({ out, record }: Run, step: number, params: Params, state: unknown): Promise<void> => {
-  const packed = packState({ params, state })
-  await saveSafetensors(
-    join(out, CHECKPOINT),
-    Object.entries(packed.tensors).map(([name, t]) => ({
-      name,
-      dtype: t.dtype === 'int32' ? ('I32' as const) : ('F32' as const),
-      shape: t.shape,
-      data: async () => {
-        const values = await t.data()
-        return new Uint8Array(values.buffer, values.byteOffset, values.byteLength).slice()
-      },
-    })),
-    { step: String(step), state: packed.json, settings: fingerprint(record) },
-  )
-}
-
-const restore = async ({
-  out,
-  tuned,
-  record,
-}: Run): Promise<{ step: number; params: Params; state: unknown } | undefined> => {
-  const path = join(out, CHECKPOINT)
-  if (!(await exists(path))) {
-    warn(`${path}: nothing to resume; starting at step 0`)
-    return undefined
-  }
-  const file = await openSafetensors(await fromFile(path))
-  try {
-    const { step, state: json, settings } = file.metadata
-    if (step === undefined || json === undefined)
-      throw new Failure(`${path}: not a checkpoint of a run; remove it, or start without --resume`)
-    if (settings !== fingerprint(record))
-      throw new Failure(
-        `${path}: this checkpoint was made with other settings (${difference(settings, record)}); go back to them, or start without --resume`,
-      )
-    const tensors: Record<string, ReturnType<typeof tensor>> = {}
-    for (const name of file.names) {
-      const { shape, dtype } = file.entry(name)
-      tensors[name] =
-        dtype === 'I32'
-          ? tensor(await file.ints(name), shape as number[], 'int32')
-          : tensor(await file.floats(name), shape as number[])
-    }
-    const { params, state } = unpackState({ tensors, json }) as { params: Params; state: unknown }
-    const odd = Object.keys(tuned.params).find((n) => params[n]?.shape.join() !== tuned.params[n]!.shape.join())
-    if (odd)
-      throw new Failure(
-        `${path}: ${odd} is not in this checkpoint with shape [${tuned.params[odd]!.shape}]; start without --resume`,
-      )
-    return { step: Number(step), params, state }
-  } finally {
-    await file.close()
-  }
-}
-
-/** the first field in which two records differ */
-const difference = (before: string | undefined, after: Readonly<Record<string, unknown>>): string => {
-  const walk = (a: unknown, b: unknown, path: string): string | undefined => {
-    if (JSON.stringify(a) === JSON.stringify(b)) return undefined
-    if (a && b && typeof a === 'object' && typeof b === 'object')
-      for (const key of new Set([...Object.keys(a), ...Object.keys(b)])) {
-        const found = walk(
-          (a as Record<string, unknown>)[key],
-          (b as Record<string, unknown>)[key],
-          path ? `${path}.${key}` : key,
-        )
-        if (found) return found
-      }
-    return `${path} was ${JSON.stringify(a)}, is ${JSON.stringify(b)}`
-  }
-  return walk(JSON.parse(before ?? '{}'), JSON.parse(fingerprint(after)), '') ?? 'unknown'
 }

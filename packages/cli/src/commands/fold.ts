@@ -1,11 +1,4 @@
-import { resolve } from 'node:path'
-import { save } from '@weftjs/model/node'
-import { startBackend } from '../backends.ts'
 import { type Command, SHARED } from '../command.ts'
-import { usage } from '../fail.ts'
-import { openFolder, openNetwork, tunedFrom } from '../models.ts'
-import { packedWriter } from '../packed.ts'
-import { print, printJson } from '../terminal.ts'
 
 export const fold: Command = {
   name: 'fold',
@@ -19,23 +12,5 @@ export const fold: Command = {
     json: { help: 'print what was written as JSON' },
   },
   examples: ['weft fold mini --adapter runs/voice --out voice-mini'],
-  run: async ({ args: [model], text, flag }) => {
-    const [adapter, out, dtype] = [text('adapter'), text('out'), text('dtype')]
-    if (adapter === undefined) throw usage('fold needs --adapter DIR')
-    if (out === undefined) throw usage('fold needs --out DIR')
-    if (dtype !== undefined && dtype !== 'F32' && dtype !== 'F16' && dtype !== 'BF16')
-      throw usage(`--dtype must be F32, F16 or BF16, found '${dtype}'`)
-    await startBackend(text('backend'))
-    const folder = await openFolder(model!)
-    const { tuned, params } = await tunedFrom(await openNetwork(folder), adapter)
-    const folded = tuned.fold(params)
-    const files = await save(folded, resolve(out), {
-      from: folder,
-      ...(await packedWriter(folded)),
-      ...(dtype && { dtype }),
-    })
-    if (flag('json')) printJson({ out, files })
-    else print(`${out}: ${files.join(', ')}`)
-    return 0
-  },
+  run: async (call) => (await import('../run/fold.ts')).fold(call),
 }

@@ -1,7 +1,4 @@
 import { type Command, SHARED } from '../command.ts'
-import { usage } from '../fail.ts'
-import { methods } from '../methods.generated.ts'
-import { print, printJson } from '../terminal.ts'
 
 export const list: Command = {
   name: 'list',
@@ -9,20 +6,5 @@ export const list: Command = {
   args: ['[FAMILY]'],
   options: { json: SHARED.json },
   examples: ['weft list', 'weft list lora --json'],
-  run: async ({ args: [family], flag }) => {
-    const families = [...new Set(methods.map((m) => m.family))]
-    if (family !== undefined && !families.includes(family))
-      throw usage(`there is no family '${family}'; there are ${families.join(', ')}`)
-    const shown = methods.filter((m) => family === undefined || m.family === family)
-    if (flag('json')) printJson(shown)
-    else {
-      const wide = Math.max(...shown.map((m) => m.name.length))
-      for (const f of families.filter((f) => shown.some((m) => m.family === f))) {
-        print(f)
-        for (const m of shown.filter((m) => m.family === f))
-          print(`  ${m.name.padEnd(wide + 2)}${m.equation}  ${m.paper}`)
-      }
-    }
-    return 0
-  },
+  run: async (call) => (await import('../run/list.ts')).list(call),
 }

@@ -1,14 +1,4 @@
-import { resolve } from 'node:path'
-import { save } from '@weftjs/model/node'
-import { quantize as pack } from '@weftjs/quant'
-import { bytesOf, type Tensor } from '@weftjs/tensor'
-import { startBackend } from '../backends.ts'
-import { codecOf } from '../codecs.ts'
 import { type Command, SHARED } from '../command.ts'
-import { usage } from '../fail.ts'
-import { openFolder, openNetwork } from '../models.ts'
-import { packedWriter } from '../packed.ts'
-import { print, printJson, size, status, statusDone } from '../terminal.ts'
 
 export const quantize: Command = {
   name: 'quantize',
@@ -21,44 +11,5 @@ export const quantize: Command = {
     json: { help: 'print the sizes as JSON' },
   },
   examples: ['weft quantize mini mini-nf4 --codec nf4'],
-  run: async ({ args: [model, out], text, flag }) => {
-    const name = text('codec')
-    if (name === undefined) throw usage('quantize needs --codec nf4|nf4-plain|int8')
-    const codec = codecOf(name, '--codec')
-    await startBackend(text('backend'))
-    const folder = await openFolder(model!)
-    const network = await openNetwork(folder)
-    const before = weigh(network.weights)
-    const at = text('at')
-    const packed = await pack(network, codec, {
-      consume: true,
-      ...(at !== undefined && { at }),
-      onProgress: ({ name, weights, of }) => status(`packing ${name}, ${weights} of ${of} matrices`),
-    })
-    statusDone()
-    const after = weigh(packed.weights)
-    const values = Object.entries(packed.weights).filter(([, w]) => w.format === codec.name)
-    const bits =
-      (8 * values.reduce((n, [, w]) => n + bytesOf(w.parts), 0)) /
-      values.reduce((n, [, w]) => n + w.shape[0] * w.shape[1], 0)
-    const files = await save(packed, resolve(out!), { from: folder, ...(await packedWriter(packed)) })
-    if (flag('json'))
-      printJson({
-        out,
-        codec: codec.name,
-        matrices: values.length,
-        bits_per_weight: bits,
-        bytes_before: before,
-        bytes_after: after,
-        files,
-      })
-    else
-      print(
-        `${out}: ${values.length} matrices at ${bits.toFixed(3)} bits per weight; weights ${size(before)} -> ${size(after)}; ${files.join(', ')}`,
-      )
-    return 0
-  },
+  run: async (call) => (await import('../run/quantize.ts')).quantize(call),
 }
-
-const weigh = (weights: Readonly<Record<string, { parts: Readonly<Record<string, Tensor>> }>>): number =>
-  Object.values(weights).reduce((n, w) => n + bytesOf(w.parts), 0)

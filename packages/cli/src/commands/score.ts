@@ -1,11 +1,4 @@
-import { readFile } from 'node:fs/promises'
-import { score as scoreIds } from '@weftjs/model'
-import { saveSafetensors } from '@weftjs/tensor/checkpoint/file'
-import { startBackend } from '../backends.ts'
 import { type Command, SHARED } from '../command.ts'
-import { usage } from '../fail.ts'
-import { openFolder, openNetwork, openTokenizer, tunedFrom } from '../models.ts'
-import { print, printJson } from '../terminal.ts'
 
 export const score: Command = {
   name: 'score',
@@ -27,59 +20,5 @@ export const score: Command = {
     'weft score mini --text "The king spoke."',
     'weft score ./model --ids 1,2,3 --logits logits.safetensors --json',
   ],
-  run: async ({ args: [model], text, flag }) => {
-    const given = ['text', 'ids', 'file'].filter((o) => text(o) !== undefined)
-    if (given.length !== 1)
-      throw usage(
-        `score needs one of --text, --ids and --file, found ${given.length ? given.map((o) => `--${o}`).join(' and ') : 'none'}`,
-      )
-    const list = text('ids') === undefined ? undefined : idsOf(text('ids')!)
-    await startBackend(text('backend'))
-    const folder = await openFolder(model!)
-    const network = await openNetwork(folder)
-    const tokenizer = list ? undefined : await openTokenizer(folder, network)
-    const ids = list ?? tokenizer!.encode(text('text') ?? (await readFile(text('file')!, 'utf8')))
-    const { tuned, params } = await tunedFrom(network, text('adapter'))
-    const wanted = text('logits') !== undefined
-    const length = network.config.maxLength
-    const whole = { tokens: [] as { id: number; logprob: number | null }[], logits: [] as Float32Array[] }
-    for (let from = 0; from < Math.max(1, ids.length); from += length) {
-      const part = await scoreIds(tuned, params, ids.slice(from, from + length), { logits: wanted })
-      whole.tokens.push(...part.tokens)
-      if (part.logits) whole.logits.push(part.logits.data)
-    }
-    const known = whole.tokens.flatMap((t) => (t.logprob === null ? [] : [t.logprob]))
-    const loss = known.length ? -known.reduce((a, b) => a + b, 0) / known.length : null
-    if (wanted)
-      await saveSafetensors(text('logits')!, [
-        {
-          name: 'logits',
-          dtype: 'F32',
-          shape: [ids.length, network.config.vocabulary],
-          data: () => whole.logits.map((l) => new Uint8Array(l.buffer, l.byteOffset, l.byteLength)),
-        },
-      ])
-    if (flag('json')) printJson({ loss, tokens: whole.tokens })
-    else {
-      print(
-        loss === null
-          ? 'one token: nothing to predict'
-          : `loss ${loss.toFixed(4)} nats, perplexity ${Math.exp(loss).toFixed(2)}, ${known.length} predictions`,
-      )
-      if (tokenizer && whole.tokens.length <= 60)
-        for (const { id, logprob } of whole.tokens)
-          print(
-            `${logprob === null ? '       ' : logprob.toFixed(3).padStart(7)}  ${JSON.stringify(tokenizer.decode([id]))}`,
-          )
-    }
-    return 0
-  },
+  run: async (call) => (await import('../run/score.ts')).score(call),
 }
-
-const idsOf = (text: string): number[] =>
-  text.split(',').map((part) => {
-    const id = Number(part)
-    if (part.trim() === '' || !Number.isInteger(id) || id < 0)
-      throw usage(`--ids takes whole numbers with commas between, found '${part}'`)
-    return id
-  })

@@ -1,0 +1,102 @@
+import { stat } from 'node:fs/promises'
+import { basename, dirname } from 'node:path'
+import { readPeftConfig } from '@weftjs/lora'
+import { architectureOf } from '@weftjs/model'
+import type { Config } from '@weftjs/spec'
+import { type Checkpoint, type Folder, openCheckpoint, openSafetensors } from '@weftjs/tensor/checkpoint'
+import { fromFile, nodeFolder } from '@weftjs/tensor/checkpoint/file'
+import type { Call } from '../command.ts'
+import { Failure } from '../fail.ts'
+import { openFolder } from '../models.ts'
+import { print, printJson, size } from '../terminal.ts'
+
+interface Report {
+  readonly kind: 'checkpoint' | 'model' | 'adapter'
+  readonly name: string
+  readonly config?: Config
+  readonly supported?: boolean | string
+  readonly parameters: number
+  readonly bytes: number
+  readonly dtypes: Readonly<Record<string, number>>
+  readonly metadata: Readonly<Record<string, string>>
+  readonly tensors: readonly { name: string; dtype: string; shape: readonly number[]; bytes: number }[]
+}
+
+const reportOf = (checkpoint: Checkpoint, rest: Pick<Report, 'kind' | 'name'> & Partial<Report>): Report => {
+  const tensors = checkpoint.names.map((name) => {
+    const { dtype, shape, bytes } = checkpoint.entry(name)
+    return { name, dtype, shape, bytes }
+  })
+  const dtypes: Record<string, number> = {}
+  for (const t of tensors) dtypes[t.dtype] = (dtypes[t.dtype] ?? 0) + 1
+  return {
+    ...rest,
+    parameters: tensors.reduce((n, t) => n + t.shape.reduce((p, d) => p * d, 1), 0),
+    bytes: tensors.reduce((n, t) => n + t.bytes, 0),
+    dtypes,
+    metadata: checkpoint.metadata,
+    tensors,
+  }
+}
+
+const ofFolder = async (folder: Folder): Promise<Report> => {
+  if (await folder.has('adapter_config.json')) {
+    const config = (await readPeftConfig(folder)) as unknown as Config
+    return closing(await openCheckpoint(folder, { stem: 'adapter_model' }), {
+      kind: 'adapter',
+      name: folder.name,
+      config,
+    })
+  }
+  const config = (await folder.has('config.json'))
+    ? (JSON.parse(await folder.text('config.json')) as Config)
+    : undefined
+  let supported: boolean | string = false
+  if (config)
+    try {
+      architectureOf(config).config(config)
+      supported = true
+    } catch (error) {
+      supported = (error as Error).message
+    }
+  return closing(await openCheckpoint(folder), {
+    kind: config ? 'model' : 'checkpoint',
+    name: folder.name,
+    ...(config && { config, supported }),
+  })
+}
+
+const closing = async (checkpoint: Checkpoint, rest: Parameters<typeof reportOf>[1]): Promise<Report> => {
+  try {
+    return reportOf(checkpoint, rest)
+  } finally {
+    await checkpoint.close()
+  }
+}
+
+export const inspect = async ({ args: [where], flag }: Call): Promise<number> => {
+  const found = where === 'mini' ? undefined : await stat(where!).catch(() => undefined)
+  if (found?.isFile() && !where!.endsWith('.safetensors') && !where!.endsWith('.index.json'))
+    throw new Failure(`${where}: not a safetensors file; name one, or a folder that holds one`)
+  const report = found?.isFile()
+    ? where!.endsWith('.index.json')
+      ? await ofFolder(nodeFolder(dirname(where!)))
+      : await closing(await openSafetensors(await fromFile(where!)), { kind: 'checkpoint', name: basename(where!) })
+    : await ofFolder(found ? nodeFolder(where!) : await openFolder(where!))
+  if (flag('json')) {
+    printJson(report)
+    return 0
+  }
+  print(
+    `${report.kind} ${report.name}: ${report.tensors.length} tensors, ${report.parameters.toLocaleString('en')} values, ${size(report.bytes)}`,
+  )
+  if (report.config)
+    for (const [key, value] of Object.entries(report.config))
+      if (value !== null) print(`  ${key}: ${JSON.stringify(value)}`)
+  if (typeof report.supported === 'string') print(`  Weft cannot run it: ${report.supported}`)
+  for (const [key, value] of Object.entries(report.metadata))
+    print(`  metadata ${key}: ${value.length > 100 ? `${value.slice(0, 100)}...` : value}`)
+  const wide = Math.max(0, ...report.tensors.map((t) => t.name.length))
+  for (const t of report.tensors) print(`  ${t.name.padEnd(wide)}  ${t.dtype.padEnd(7)} [${t.shape.join(', ')}]`)
+  return 0
+}

@@ -1,0 +1,38 @@
+import type { Call } from '../command.ts'
+import { type Feed, tellNotes } from '../feed.ts'
+import { type Outcome, type Run, runTraining } from '../session.ts'
+import { print, printJson, warn } from '../terminal.ts'
+
+/** trains, saves, and says so in the words that finetune and pretrain share; → the exit code */
+export const trainAndSave = async (
+  { args: [path], flag }: Call,
+  run: Run,
+  data: Feed,
+  save: (outcome: Outcome) => Promise<readonly string[]>,
+): Promise<number> => {
+  const { command, out, identity } = run
+  const of = identity.settings.train.steps
+  let outcome: Outcome
+  try {
+    outcome = await runTraining(run)
+  } finally {
+    await data.close()
+  }
+  tellNotes(data.notes)
+  const { step, loss, validation, interrupted } = outcome
+  if (interrupted) {
+    warn(`stopped after step ${step} of ${of}; go on with: weft ${command} ${path} --out ${out} --resume`)
+    if (flag('json')) printJson({ out, steps: step, of, interrupted, loss, validation, files: [] })
+    return 130
+  }
+  const files = await save(outcome)
+  if (flag('json')) printJson({ out, steps: step, of, interrupted, loss, validation, files })
+  else {
+    const said = [
+      loss === undefined ? `was done at step ${step}` : `loss ${loss.toFixed(4)} at step ${step}`,
+      ...(validation === undefined ? [] : [`held out ${validation.toFixed(4)}`]),
+    ]
+    print(`${out}: ${files.join(', ')}; ${said.join(', ')}`)
+  }
+  return 0
+}
