@@ -7,7 +7,7 @@ import {
   encodeFloats,
   isFloating,
   type TensorSource,
-} from '@weftjs/tensor/checkpoint/index'
+} from '@weftjs/tensor/checkpoint'
 import { linear } from './linear.ts'
 import { type Parameters, parseRecipe, type Recipe, type Slice, type Source } from './recipe/parse.ts'
 import { type Place, type Scalar, show, valueAt } from './recipe/value.ts'

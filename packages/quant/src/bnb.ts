@@ -1,6 +1,6 @@
 import type { Codec, Config, Network, Params, Tensor, Weight } from '@weftjs/spec'
 import { tensor1d } from '@weftjs/tensor'
-import { type Checkpoint, CheckpointError, decodeFloats, type TensorSource } from '@weftjs/tensor/checkpoint/index'
+import { type Checkpoint, CheckpointError, decodeFloats, type TensorSource } from '@weftjs/tensor/checkpoint'
 import { fromParts } from '@weftjs/weight'
 import { DYNAMIC } from './dynamic8.ts'
 import { FP4, fp4 } from './fp4.ts'
@@ -118,7 +118,7 @@ export const quantizationConfig = (
     quant_method: 'bitsandbytes',
     _load_in_8bit: !four,
     _load_in_4bit: four,
-    llm_int8_threshold: 6,
+    // llm_int8_threshold stays at its default: transformers insists on a float, and JSON from here has only 6
     llm_int8_skip_modules: skip,
     llm_int8_enable_fp32_cpu_offload: false,
     llm_int8_has_fp16_weight: false,
@@ -159,7 +159,13 @@ export const bnbWriter = async (
   return {
     tensors: (hf, weight) =>
       offsets.has(weight) ? tensorsOf(hf, weight, codec, dtype, offsets.get(weight)!) : undefined,
-    config: { quantization_config: quantizationConfig(codec, { dtype, skip: skip.length ? skip : null }) },
+    // a list of its own takes the place of transformers' default, which is to skip the head, tied or not
+    config: {
+      quantization_config: quantizationConfig(codec, {
+        dtype,
+        skip: skip.length ? [...new Set(['lm_head', ...skip])] : null,
+      }),
+    },
   }
 }
 

@@ -228,7 +228,6 @@ describe('what cannot be', () => {
       quant_method: 'bitsandbytes',
       _load_in_8bit: false,
       _load_in_4bit: true,
-      llm_int8_threshold: 6,
       llm_int8_skip_modules: ['lm_head'],
       llm_int8_enable_fp32_cpu_offload: false,
       llm_int8_has_fp16_weight: false,

@@ -1,9 +1,9 @@
 import { attach, nextToken } from '@weftjs/model'
 import type { Adapter, Network, Tensor, Tensor2D } from '@weftjs/spec'
 import { backprop, bytesOf, linear, memory, rng, tensor, tidy, wasm, zeros } from '@weftjs/tensor'
+import { tinyLlama } from '@weftjs/testkit'
 import { dense, lowRank, sum } from '@weftjs/weight'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { tinyLlama } from '../../testkit/src/tiny-llama.ts'
 import { int8, nf4, quantize } from '../src/index.ts'
 
 beforeAll(async () => {

@@ -65,17 +65,15 @@ const kernel = defineKernel<{ x: Tensor }, { k: number }>({
 /** x with all but its k entries of largest magnitude set to 0; of equals, the first stay */
 export const keepLargest = (x: Tensor, k: number): Tensor => kernel({ x }, { k })
 
-/** The share `density` of each τᵢ that is largest in magnitude: ⌊density·n⌋ entries; one number, or one for each model. */
+/** The share `density` of each τᵢ that is largest in magnitude: ⌊density·n⌋ entries, at least one; one number, or one for each model. */
 export const topMagnitude =
   (density: number | readonly number[]): Sparsify =>
   (delta, i, { name }) => {
     const share = typeof density === 'number' ? density : density[i]
     if (share === undefined) throw new Error(`${name}: no density for model ${i}; give each model one`)
     if (share >= 1) return delta
-    const k = Math.floor(share * delta.size)
-    if (!(k >= 1))
-      throw new Error(
-        `${name}: density ${share} keeps none of its ${delta.size} numbers; raise it to at least ${(1 / delta.size).toPrecision(2)}`,
-      )
+    if (!(share > 0)) throw new Error(`${name}: density must be above 0, found ${share}; at 0 nothing would be merged`)
+    // mergekit refuses a tensor of which less than one number would stay
+    const k = Math.max(1, Math.floor(share * delta.size))
     return keepLargest(delta, k)
   }
