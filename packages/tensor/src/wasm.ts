@@ -1,4 +1,13 @@
-import { backend, env, getKernel, ready, registerKernel, setBackend, type TensorInfo } from '@tensorflow/tfjs-core'
+import {
+  backend,
+  env,
+  getKernel,
+  ready,
+  registerKernel,
+  setBackend,
+  type TensorInfo,
+  unregisterKernel,
+} from '@tensorflow/tfjs-core'
 import { type Backend, isNode, needs } from './backend.ts'
 import { installWasmMatmul } from './wasm-matmul.ts'
 
@@ -8,8 +17,8 @@ export interface WasmOptions {
 }
 
 interface WasmBackend {
-  makeOutput(shape: number[], dtype: 'float32'): TensorInfo
-  typedArrayFromHeap(t: TensorInfo): Float32Array | Int32Array
+  makeOutput(shape: number[], dtype: string): TensorInfo
+  typedArrayFromHeap(t: TensorInfo): Float32Array | Int32Array | Uint8Array
 }
 
 /** Σ rows of x by segment: the gradient of gather, which tfjs-backend-wasm lacks */
@@ -40,6 +49,45 @@ const segmentSum = (): void => {
   })
 }
 
+/** a cast to bool that gives 0 and 1 (tfjs's keeps the low byte), and a sign that knows small numbers */
+const exact = (): void => {
+  const elementwise = (
+    kernelName: string,
+    takes: (x: TensorInfo, attrs: Record<string, unknown>) => boolean,
+    f: (x: number) => number,
+    dtype?: 'bool',
+  ): void => {
+    const stock = getKernel(kernelName, 'wasm')
+    unregisterKernel(kernelName, 'wasm')
+    registerKernel({
+      ...stock,
+      kernelFunc: (call) => {
+        const { x } = call.inputs as { x: TensorInfo }
+        if (!takes(x, call.attrs as unknown as Record<string, unknown>)) return stock.kernelFunc(call)
+        const wasm = call.backend as unknown as WasmBackend
+        const out = wasm.makeOutput(x.shape, dtype ?? x.dtype)
+        const y = wasm.typedArrayFromHeap(out)
+        const values = wasm.typedArrayFromHeap(x)
+        for (let i = 0; i < values.length; i++) y[i] = f(values[i]!)
+        return out
+      },
+    })
+  }
+  elementwise(
+    'Cast',
+    (x, { dtype }) => dtype === 'bool' && x.dtype !== 'bool',
+    (x) => (x === 0 ? 0 : 1),
+    'bool',
+  )
+  elementwise(
+    'Sign',
+    (x) => x.dtype === 'float32',
+    (x) => (x > 0 ? 1 : x < 0 ? -1 : 0),
+  )
+}
+
+let repaired = false
+
 /** WebAssembly with SIMD; in Node with a system BLAS where one is found. Options matter on the first call only. */
 export const wasm = async ({ paths }: WasmOptions = {}): Promise<Backend> => {
   const tf = await needs(() => import('@tensorflow/tfjs-backend-wasm'), '@tensorflow/tfjs-backend-wasm')
@@ -50,6 +98,8 @@ export const wasm = async ({ paths }: WasmOptions = {}): Promise<Backend> => {
     throw new Error('wasm: tfjs-backend-wasm could not start; are its .wasm files served? Set `paths`')
   await ready()
   segmentSum()
+  if (!repaired) exact()
+  repaired = true
   await installWasmMatmul(backend())
   const blas = isNode() ? await (await import('./blas.ts')).useBlas() : ''
   return { name: 'wasm', device: ['WebAssembly', blas].filter(Boolean).join(' with ') }

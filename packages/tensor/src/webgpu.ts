@@ -1,4 +1,11 @@
-import { type KernelBackend, ready, registerBackend, removeBackend, setBackend } from '@tensorflow/tfjs-core'
+import {
+  findBackendFactory,
+  type KernelBackend,
+  ready,
+  registerBackend,
+  removeBackend,
+  setBackend,
+} from '@tensorflow/tfjs-core'
 import { type Backend, needs } from './backend.ts'
 
 export interface WebgpuOptions {
@@ -47,7 +54,7 @@ const start = async (gpu: GPU, options: WebgpuOptions): Promise<Backend> => {
   const tf = await needs(() => import('@tensorflow/tfjs-backend-webgpu'), '@tensorflow/tfjs-backend-webgpu')
   const { installShaders } = await import('./kernels/webgpu/index.ts')
   // the module registered a backend on a device of its own making, with fewer features
-  removeBackend('webgpu')
+  if (findBackendFactory('webgpu')) removeBackend('webgpu')
   registerBackend('webgpu', () => quiet(new tf.WebGPUBackend(device, info)), 3)
   installShaders()
   device.lost.then(() => {

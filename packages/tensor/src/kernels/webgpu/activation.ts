@@ -50,7 +50,7 @@ fn df(x: f32) -> f32 { ${FORMS[name].df} }`,
 
 const run = (gpu: Gpu, program: Program, reads: Tensor[]): Tensor[] | undefined => {
   const { shape, size } = reads[0]!
-  if (!plainFloats(...reads) || reads.some((t) => t.shape.join() !== shape.join())) return undefined
+  if (!plainFloats(gpu, ...reads) || reads.some((t) => t.shape.join() !== shape.join())) return undefined
   return dispatch(gpu, program, {
     reads,
     writes: program.writes.map(() => shape),

@@ -327,7 +327,7 @@ const uniformsOf = ({ q, k, bias }: Inputs, { scale, causal, window, softcap }: 
 
 /** every query sees a key, or the plain way's uniform weights over hidden keys are wanted */
 const fits = (gpu: Gpu, { q, k, v, bias }: Inputs, { causal, window }: Attrs): boolean =>
-  plainFloats(q, k, v, bias) &&
+  plainFloats(gpu, q, k, v, bias) &&
   q.shape[3] === v.shape[3] &&
   (bias?.rank ?? 0) <= 4 &&
   (k.shape[2]! >= q.shape[2]! || (!causal && window === undefined)) &&
@@ -355,7 +355,7 @@ export const attention: Faster<Inputs, Attrs> = {
   gradient: ({ dy, saved, attrs, wants }, gpu: Gpu) => {
     const { q, k, v, bias, y, logs } = saved as unknown as Inputs & { y: Tensor; logs?: Tensor }
     const inputs = { q, k, v, bias }
-    if (wants('bias') || !logs || !plainFloats(dy) || !fits(gpu, inputs, attrs)) return undefined
+    if (wants('bias') || !logs || !plainFloats(gpu, dy) || !fits(gpu, inputs, attrs)) return undefined
     const form = formOf(gpu, inputs, attrs, (f) => 2 * (f.queries + f.keys) * f.width + 2 * f.queries * f.keys)
     if (!form) return undefined
     const [B, H, T, S] = q.shape as [number, number, number, number]

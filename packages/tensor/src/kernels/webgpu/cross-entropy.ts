@@ -68,7 +68,7 @@ export const rowsOnGpu = (
   weights: Tensor,
   slope: boolean,
 ): RowsResult | undefined => {
-  if (!plainFloats(z, weights) || targets.dtype !== 'int32') return undefined
+  if (!plainFloats(gpu, z, weights) || targets.dtype !== 'int32') return undefined
   const [rows, width] = z.shape as [number, number]
   const [loss, logs] = dispatch(gpu, losses, {
     reads: [z, targets, weights],

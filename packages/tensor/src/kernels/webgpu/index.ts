@@ -4,6 +4,7 @@ import { rowsOn } from '../cross-entropy.ts'
 import { activate, glu } from './activation.ts'
 import { attention } from './attention.ts'
 import { rowsOnGpu } from './cross-entropy.ts'
+import { replaceInexact } from './exact.ts'
 import { replaceMatMul } from './matmul.ts'
 import { layerNorm, rmsNorm } from './norm.ts'
 import type { Gpu } from './program.ts'
@@ -25,4 +26,5 @@ export const installShaders = (): void => {
   })
   rowsOn['webgpu'] = (z, targets, weights, slope) => rowsOnGpu(backend() as unknown as Gpu, z, targets, weights, slope)
   replaceMatMul()
+  replaceInexact()
 }

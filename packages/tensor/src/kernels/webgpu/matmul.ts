@@ -179,7 +179,7 @@ const product = (
   transposeA: boolean,
   transposeB: boolean,
 ): TensorInfo | undefined => {
-  if (!plainFloats(a, b) || a.shape.length > 6 || b.shape.length > 6) return undefined
+  if (!plainFloats(gpu, a, b) || a.shape.length > 6 || b.shape.length > 6) return undefined
   const [rowsA, columnsA] = a.shape.slice(-2) as [number, number]
   const [rowsB, columnsB] = b.shape.slice(-2) as [number, number]
   const m = transposeA ? columnsA : rowsA

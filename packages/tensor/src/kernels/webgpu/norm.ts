@@ -90,12 +90,12 @@ const columns: Program = {
   }`,
 }
 
-const fits = (x: Tensor, ...vectors: (Tensor | undefined)[]): boolean =>
-  plainFloats(x, ...vectors) && vectors.every((v) => !v || v.size === x.shape.at(-1))
+const fits = (gpu: Gpu, x: Tensor, ...vectors: (Tensor | undefined)[]): boolean =>
+  plainFloats(gpu, x, ...vectors) && vectors.every((v) => !v || v.size === x.shape.at(-1))
 
 const norm = (centred: boolean): Faster<Inputs, Attrs> => ({
   forward: ({ x, scale, bias }, { eps }, gpu: Gpu) => {
-    if (!fits(x, scale, bias)) return undefined
+    if (!fits(gpu, x, scale, bias)) return undefined
     const width = x.shape.at(-1)!
     const rows = x.size / width
     const [y] = dispatch(gpu, normalize(centred), {
@@ -108,7 +108,7 @@ const norm = (centred: boolean): Faster<Inputs, Attrs> => ({
   },
   gradient: ({ dy, saved, attrs: { eps }, wants }: Backward<Inputs, Attrs>, gpu: Gpu) => {
     const { x, scale } = saved as { x: Tensor; scale: Tensor }
-    if (!fits(x, scale) || !plainFloats(dy)) return undefined
+    if (!fits(gpu, x, scale) || !plainFloats(gpu, dy)) return undefined
     const width = x.shape.at(-1)!
     const rows = x.size / width
     const [dx, stats] = dispatch(gpu, slope(centred), {

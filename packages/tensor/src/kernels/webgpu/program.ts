@@ -3,7 +3,7 @@ import { engine, type Tensor, type TensorInfo } from '@tensorflow/tfjs-core'
 /** What we use of tfjs's WebGPUBackend beyond its public types. One place, so that an upgrade is checked here. */
 export interface Gpu {
   readonly device: GPUDevice
-  readonly tensorMap: { get(dataId: object): { resource?: GPUBuffer | null; values?: unknown } }
+  readonly tensorMap: { get(dataId: object): { readonly dtype: string; readonly resource?: GPUBuffer | null } }
   readonly commandQueueOwnedIds: WeakSet<object>
   commandEncoder: GPUCommandEncoder | null
   computePassEncoder: GPUComputePassEncoder | null
@@ -11,12 +11,13 @@ export interface Gpu {
   makeTensorInfo(shape: number[], dtype: string): TensorInfo
   makeUniforms(fields: { type: 'uint32' | 'float32'; data: number[] }[]): GPUBufferBinding
   uploadToGPU(dataId: object): void
+  disposeData(dataId: object): boolean
   ensureCommandEncoderReady(): void
   endComputePassEncoder(): void
   submitQueue(): void
 }
 
-type Scalar = 'f32' | 'i32'
+type Scalar = 'f32' | 'i32' | 'u32'
 /** A compute shader. `name` stands for its code: equal names, equal code. */
 export interface Program {
   readonly name: string
@@ -90,18 +91,25 @@ const BATCH = 15
 
 export interface Call {
   readonly reads: readonly TensorInfo[]
-  /** outputs to make: shapes of float32, or a tensor to overwrite, which must not be read too */
-  readonly writes: readonly (readonly number[] | TensorInfo)[]
+  /** outputs to make: shapes of float32 or with another dtype; or a tensor to overwrite, which must not be read too */
+  readonly writes: readonly (
+    | readonly number[]
+    | { readonly shape: readonly number[]; readonly dtype: string }
+    | TensorInfo
+  )[]
   readonly uniforms: readonly (number | readonly number[])[]
   readonly groups: readonly [x: number, y?: number, z?: number]
 }
 
-const isShape = (to: readonly number[] | TensorInfo): to is readonly number[] => Array.isArray(to)
+const output = (gpu: Gpu, to: Call['writes'][number]): TensorInfo => {
+  if ('dataId' in to) return to
+  return 'dtype' in to ? gpu.makeTensorInfo([...to.shape], to.dtype) : gpu.makeTensorInfo([...to], 'float32')
+}
 
 /** Records one dispatch on tfjs's own command encoder, in order with its kernels. → what was written */
 export const dispatch = (gpu: Gpu, program: Program, call: Call): TensorInfo[] => {
   const { layout, pipeline } = compile(gpu.device, program)
-  const outputs = call.writes.map((to) => (isShape(to) ? gpu.makeTensorInfo([...to], 'float32') : to))
+  const outputs = call.writes.map((to) => output(gpu, to))
   const all = [...outputs, ...call.reads]
   for (const { dataId } of all) {
     gpu.uploadToGPU(dataId)
@@ -143,9 +151,12 @@ export const fold = (gpu: Gpu, n: number): [number, number] => {
   return [Math.ceil(n / rows), rows]
 }
 
-/** float32 on this backend and not empty: what the shaders here can read */
-export const plainFloats = (...tensors: readonly (TensorInfo | undefined)[]): boolean =>
-  tensors.every((t) => !t || (t.dtype === 'float32' && t.shape.every((n) => n > 0)))
+/** float32, also as it lies on the GPU, and not empty: what the shaders here can read */
+export const plainFloats = (gpu: Gpu, ...tensors: readonly (TensorInfo | undefined)[]): boolean =>
+  tensors.every(
+    (t) =>
+      !t || (t.dtype === 'float32' && gpu.tensorMap.get(t.dataId).dtype === 'float32' && t.shape.every((n) => n > 0)),
+  )
 
 /** Σ over the workgroup, for every thread, as `total(value, local)` */
 export const total = (threads: number): string => `

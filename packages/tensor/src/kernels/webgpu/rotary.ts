@@ -29,7 +29,7 @@ const program: Program = {
 }
 
 const turn = (x: Tensor, cos: Tensor, sin: Tensor, by: 1 | -1, gpu: Gpu): Tensor | undefined => {
-  if (x.rank !== 4 || !plainFloats(x, cos, sin)) return undefined
+  if (x.rank !== 4 || !plainFloats(gpu, x, cos, sin)) return undefined
   const [B, H, T, S] = x.shape as [number, number, number, number]
   const table = (T * S) / 2
   // [1 or B, 1, T, S/2], or without the leading ones
