@@ -20,8 +20,8 @@ const kernel = loopKernel<{ block: number; n: number }>({
     numbers: ['block', 'n'],
     body: `
   var most = 0.0;
-  let from = index * uniforms.block;
-  for (var i = from; i < min(from + uniforms.block, uniforms.n); i++) { most = max(most, abs(X[i])); }
+  let start = index * uniforms.block;
+  for (var i = start; i < min(start + uniforms.block, uniforms.n); i++) { most = max(most, abs(X[i])); }
   result[index] = most;`,
   },
 })
@@ -51,8 +51,8 @@ const nonFinite = loopKernel<{ stretch: number; n: number }>({
     numbers: ['stretch', 'n'],
     body: `
   var found = -1;
-  let from = index * uniforms.stretch;
-  for (var i = from; i < min(from + uniforms.stretch, uniforms.n); i++) {
+  let start = index * uniforms.stretch;
+  for (var i = start; i < min(start + uniforms.stretch, uniforms.n); i++) {
     if ((bitcast<u32>(X[i]) & 0x7f800000u) == 0x7f800000u) { found = i; break; }
   }
   result[index] = found;`,
