@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { basename, dirname, join, posix } from 'node:path'
 import { outdated } from './index.ts'
+import { mended } from './lock.ts'
 import {
   apps,
   camel,
@@ -187,7 +188,7 @@ const manifests = (): string[] => {
     }
     for (const index of files(`${p}/src`, '/index.ts')) {
       const folder = dirname(index).slice(`${p}/src`.length)
-      const inner = ['/gradients', '/wasm', '/kernels', '/commands'].includes(folder)
+      const inner = /^\/(gradients|wasm|commands)|\/.*\//.test(folder)
       if (folder && !inner) need(m.exports?.[`.${folder}`], `.${folder} is missing from exports: ${index}`)
     }
   }
@@ -219,9 +220,9 @@ const texts = (): string[] => {
     const text = readFileSync(join(root, path), 'utf8')
     text.split('\n').forEach((line, i) => {
       if (machine.test(line)) found.push(`${path}:${i + 1}: a path or host of one machine: ${line.trim().slice(0, 80)}`)
-      if (path === 'package-lock.json' && /"resolved": "http/.test(line))
-        found.push(`${path}:${i + 1}: an address of a registry; install with --omit-lockfile-registry-resolved`)
     })
+    if (path === 'package-lock.json' && mended(text) !== text)
+      found.push(`${path}: lacks entries of other platforms, or holds addresses; run npm run lock`)
     if (path.endsWith('.md'))
       for (const [, to] of text.matchAll(/\]\((?!https?:|#|mailto:)([^)#\s]+)(?:#[^)]*)?\)/g))
         if (!existsSync(join(root, dirname(path), to!))) found.push(`${path}: the link ${to} leads nowhere`)

@@ -68,7 +68,7 @@ export const parse = (path: string, text: string = read(path)): Source => {
   if (errors.length) throw new Error(`${path}: ${errors[0]!.message}`)
   const doc = (start: number): string => {
     const found = comments.findLast((c) => c.end <= start)
-    if (!found || found.type !== 'Block' || text.slice(found.end, start).trim()) return ''
+    if (found?.type !== 'Block' || text.slice(found.end, start).trim()) return ''
     return found.value.replace(/^\s*\*+ ?/gm, '').trim()
   }
   return { path, text, body: program.body, doc }

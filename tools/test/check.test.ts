@@ -28,7 +28,7 @@ describe('check', () => {
       "/** W + BA  —  Hu et al., arXiv:2106.09685 */\nexport const toy = (): Adapter => ({ name: 'toi' })",
       /file, export and name are one/,
     ],
-    ['\n'.repeat(400) + 'const a = 1', /401 lines/],
+    [`${'\n'.repeat(400)}const a = 1`, /401 lines/],
   ])('refuses %s', (text, message) => {
     expect(found(text)).toMatch(message)
   })
