@@ -70,6 +70,10 @@ export const complaints = (issue: Issue, root: unknown, schema: z.core.$ZodType)
   if (issue.code === 'unrecognized_keys')
     return issue.keys.map((key) => {
       const names = fieldsAt(schema, issue.path)
+      if (names.includes(key)) {
+        const others = Object.keys(Object(at(root, issue.path))).filter((k) => !issue.keys.includes(k))
+        return `${place([...issue.path, key])}: does not go with ${others.join(' and ') || 'the other fields'}; remove one`
+      }
       const near = nearest(key, names)
       return `${place([...issue.path, key])}: there is no such field; ${near ? `did you mean ${near}?` : `there are ${names.join(', ')}`}`
     })
@@ -79,8 +83,14 @@ export const complaints = (issue: Issue, root: unknown, schema: z.core.$ZodType)
     const flat = branches.flatMap((b) =>
       b.length === 1 && b[0]!.code === 'invalid_type' && !b[0]!.path.length ? [b[0]!.expected] : [],
     )
-    if (!best || flat.length === branches.length)
-      return [`${here}: must be ${flat.map((kind) => KINDS[kind] ?? kind).join(' or ')}, found ${found}`]
+    if (!best || flat.length === branches.length) {
+      const kinds = [...new Set(flat.map((kind) => KINDS[kind] ?? kind))].join(' or ')
+      return [
+        at(root, issue.path) === undefined
+          ? `${here}: is missing; it must be ${kinds}`
+          : `${here}: must be ${kinds}, found ${found}`,
+      ]
+    }
     const unknown = best.filter((i) => i.code === 'unrecognized_keys')
     return (unknown.length ? unknown : best).flatMap((i) =>
       complaints({ ...i, path: [...issue.path, ...i.path] } as Issue, root, schema),

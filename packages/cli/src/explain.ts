@@ -14,7 +14,7 @@ const CODES: Readonly<Record<string, string>> = {
 }
 /** how engines, allocators and devices say that memory has run out */
 const MEMORY =
-  /out of memory|outofmemory|allocation failed|invalid (typed )?array (buffer )?length|cannot enlarge memory|memory access out of bounds|array size exceeds|exceeds the maximum buffer size|larger than the max (storage )?buffer/i
+  /out of memory|outofmemory|allocation failed|invalid (typed )?array (buffer )?length|cannot enlarge memory|memory access out of bounds|array size exceeds|exceeds the max(imum)? (storage )?buffer|larger than the max(imum)? (storage )?buffer/i
 
 /** What went wrong in one message, with a remedy where it comes from a lower layer that knows none. */
 export const explain = (error: unknown): string => {

@@ -129,7 +129,7 @@ export const discord = (
   })
   if (train.warmup > train.steps)
     found.push(`train.warmup: ${train.warmup} steps are more than train.steps (${train.steps}); lower it`)
-  if (train.warmup + (train.decay ?? 0) > train.steps)
+  else if (train.warmup + (train.decay ?? 0) > train.steps)
     found.push(
       `train.decay: ${train.decay} steps and ${train.warmup} of warm-up are more than train.steps (${train.steps}); lower one`,
     )

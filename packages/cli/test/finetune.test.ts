@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { readFile, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { memory } from '@weftjs/tensor'
+import { cpu, memory } from '@weftjs/tensor'
 import { openSafetensors } from '@weftjs/tensor/checkpoint'
 import { fromFile } from '@weftjs/tensor/checkpoint/file'
 import { describe, expect, it } from 'vitest'
@@ -88,6 +88,7 @@ describe('a run', () => {
 
   it('trains on a quantized base in less memory, and says so', async () => {
     const folder = await project({ train: { steps: 1, batch: 1, length: 4 } })
+    await cpu()
     const peak = async (...more: string[]): Promise<number> => {
       const before = memory().numBytes
       const { code, err } = await run(folder, ...more)
