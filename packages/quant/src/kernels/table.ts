@@ -95,7 +95,13 @@ const decodeKernel = loopKernel<{ n: number; block: number; count: number; width
         const until = Math.min(end, (b + 1) * block)
         if (count === 16) {
           for (let c = 0; c < 16; c++) scaled[c] = levels![c]! * s
-          for (; i < until; i++) out[at++] = scaled[(bytes[i >> 1]! >> (i & 1 ? 0 : 4)) & 15]!
+          if (i & 1) out[at++] = scaled[bytes[i++ >> 1]! & 15]!
+          for (; i + 1 < until; i += 2, at += 2) {
+            const pair = bytes[i >> 1]!
+            out[at] = scaled[pair >> 4]!
+            out[at + 1] = scaled[pair & 15]!
+          }
+          if (i < until) out[at++] = scaled[bytes[i++ >> 1]! >> 4]!
         } else for (; i < until; i++) out[at++] = levels![bytes[i]!]! * s
       }
     }
