@@ -42,7 +42,7 @@ describe('help', () => {
     const schema = await readFile(new URL('../src/schema.ts', import.meta.url), 'utf8')
     const fields = [...schema.slice(0, schema.indexOf('const ONLY')).matchAll(/^ {2}(\w+): [a-z]/gm)].map((m) => m[1]!)
     expect(fields.length).toBeGreaterThan(35)
-    for (const field of fields) expect(readme).toMatch(new RegExp(``(adapters\\.N\\.)?${field}``))
+    for (const field of fields) expect(readme).toMatch(new RegExp(`\`(adapters\\.N\\.)?${field}\``))
   })
 
   it('needs nothing but Node: what computes is loaded by the command that runs', async () => {
