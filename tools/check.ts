@@ -178,6 +178,11 @@ const manifests = (): string[] => {
     need(m.description && m.keywords?.length && m.license === 'MIT', 'description, keywords and license are needed')
     need(m.sideEffects === false, 'sideEffects must be false; let nothing happen on import')
     need(m.repository === undefined, 'no repository is known')
+    const used = new Set(
+      files(`${p}/src`).flatMap((f) => imports(parse(f)).map(({ from }) => from.split('/', 2).join('/'))),
+    )
+    for (const name of Object.keys(m.dependencies ?? {}))
+      need(!name.startsWith('@weftjs/') || used.has(name), `${name} is a dependency that src does not import`)
     for (const file of ['README.md', 'LICENSE']) need(existsSync(join(root, p, file)), `${file} is missing`)
     if (existsSync(join(root, p, 'LICENSE')))
       need(readFileSync(join(root, p, 'LICENSE'), 'utf8') === license, 'LICENSE differs from that of the root')

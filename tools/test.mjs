@@ -18,6 +18,7 @@ const stages = [
   ['types', ['tsc', '--noEmit', '-p', 'tsconfig.json']],
   ['biome', ['biome', 'check', '.']],
   ['layers', ['node', '--import', 'tsx', 'tools/check.ts']],
+  ['knip', ['knip', '--no-config-hints']],
   ['packages', ['turbo', 'run', 'check', '--continue', '--output-logs=new-only']],
 ]
 const wanted = stages.filter(([name]) =>
