@@ -13,9 +13,9 @@ import type {
   Weight,
 } from '@weftjs/spec'
 import { add, keep, tidy } from '@weftjs/tensor'
-import { dense } from '@weftjs/weight'
+import { dense, matchNames } from '@weftjs/weight'
 import type { TransformerConfig } from './config.ts'
-import { type At, match, matcherOfNames } from './match.ts'
+import { type At, match } from './match.ts'
 import { sitesOf } from './sites.ts'
 import { type Cache, type Hooks, type Inputs, type Next, transformer } from './transformer.ts'
 
@@ -270,7 +270,7 @@ const trainedWhole = (
   { weights, vectors }: Network<TransformerConfig>,
   patterns: string | readonly string[],
 ): Params => {
-  const wanted = matcherOfNames(patterns)
+  const wanted = matchNames(patterns)
   const found: Record<string, Tensor> = {}
   for (const name of Object.keys(weights).filter(wanted)) {
     const { parts, format } = weights[name]!

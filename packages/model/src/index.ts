@@ -15,7 +15,7 @@ export { type Completion, complete, type Finish, type Generated, type GenerateOp
 export { initNetwork } from './init.ts'
 export { type LoadOptions, loadNetwork, type WeightReader } from './load.ts'
 export { inputsOf, nextToken } from './loss.ts'
-export { type At, match, matcher, matcherOfNames } from './match.ts'
+export { type At, match, matcher } from './match.ts'
 export { type Place, placeOf } from './places.ts'
 export type { Prompts } from './prompt.ts'
 export { type SamplingOptions, sample } from './sampling.ts'

@@ -1,21 +1,13 @@
 import type { Site } from '@weftjs/spec'
-import picomatch from 'picomatch'
+import { matchNames } from '@weftjs/weight'
 
 /** Which sites: a glob over names (`blocks.*.attn.{q,v}`; `*` stays within a dot, `**` crosses), several, or a predicate. */
 export type At = string | readonly string[] | ((site: Site) => boolean)
 
-const asPath = (name: string): string => name.replaceAll('.', '/')
-
 export const matcher = (at: At): ((site: Site) => boolean) => {
   if (typeof at === 'function') return at
-  const test = matcherOfNames(at)
+  const test = matchNames(at)
   return (site) => test(site.name)
-}
-
-/** does a dotted name match one of the globs? */
-export const matcherOfNames = (patterns: string | readonly string[]): ((name: string) => boolean) => {
-  const tests = [patterns].flat().map((pattern) => picomatch(asPath(pattern)))
-  return (name) => tests.some((test) => test(asPath(name)))
 }
 
 /** the sites that match, or an error that shows the names nearest to what was asked for */

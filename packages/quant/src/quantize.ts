@@ -1,7 +1,6 @@
 import type { Codec, Network, Tensor, Tensor2D, Weight } from '@weftjs/spec'
 import { keep, tidy } from '@weftjs/tensor'
-import { packed } from '@weftjs/weight'
-import picomatch from 'picomatch'
+import { matchNames, packed } from '@weftjs/weight'
 import { firstNonFinite } from './kernels/absmax.ts'
 
 /** Names of weights: a glob (`blocks.*.attn.{q,v}`; `*` stays within a dot, `**` crosses), several, or a predicate. */
@@ -17,12 +16,7 @@ export interface QuantizeOptions {
   readonly onProgress?: (done: { readonly name: string; readonly weights: number; readonly of: number }) => void
 }
 
-const path = (name: string): string => name.replaceAll('.', '/')
-const test = (which: Which): ((name: string) => boolean) => {
-  if (typeof which === 'function') return which
-  const tests = [which].flat().map((glob) => picomatch(path(glob as string)))
-  return (name) => tests.some((t) => t(path(name)))
-}
+const test = (which: Which): ((name: string) => boolean) => (typeof which === 'function' ? which : matchNames(which))
 
 /**
  * The network with its matrices in `codec`'s format; all else is shared with the original, which stays usable unless

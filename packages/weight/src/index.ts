@@ -1,6 +1,7 @@
 export { compose } from './compose.ts'
 export { dense, lookup } from './dense.ts'
 export { lowRank } from './low-rank.ts'
+export { matchNames } from './names.ts'
 export { fromParts, packed } from './packed.ts'
 export { scale, scaleColumns, scaleRows } from './scale.ts'
 export { rowsOf, sum } from './sum.ts'
