@@ -215,11 +215,6 @@ describe('out of memory', () => {
 describe('a loss that is no number', () => {
   it('stops the run, and leaves what an earlier one left', async () => {
     const { folder, run } = await finished()
-    await fails(
-      folder,
-      run(...set('train.lr=1e38'), ...set('train.steps=3'), '--out', join(folder, 'new')),
-      /^$/s,
-    ).catch(() => {})
     const before = await readFile(join(folder, 'out/adapter_model.safetensors'))
     const { code, err } = await weft([...run(...set('train.lr=1e38'), ...set('train.steps=9')), ...cpu])
     expect(code).toBe(1)
