@@ -1,6 +1,9 @@
 import { type Backend, needs } from './backend.ts'
 import { type WebgpuOptions, webgpu } from './webgpu.ts'
 
+/** zeroes workgroup memory by a loop in the shader: SwiftShader compiles the extension's way for seconds */
+const FLAGS = ['disable-dawn-features=use_vulkan_zero_initialize_workgroup_memory_extension']
+
 /**
  * WebGPU in Node through Dawn (npm package `webgpu`): the same backend as in the browser. What tfjs and we expect of a
  * browser is put in place: `navigator.gpu` and the constants and classes of WebGPU (GPUBufferUsage, ...).
@@ -12,7 +15,7 @@ export const nodeWebgpu = async (options: WebgpuOptions = {}): Promise<Backend> 
     Object.assign(globalThis, globals)
     // Node 20 has no navigator, Node 21 and later have one without gpu
     if (!host.navigator) Object.defineProperty(host, 'navigator', { value: {}, configurable: true, writable: true })
-    Object.defineProperty(host.navigator, 'gpu', { value: create([]), configurable: true })
+    Object.defineProperty(host.navigator, 'gpu', { value: create(FLAGS), configurable: true })
   }
   return webgpu(options)
 }

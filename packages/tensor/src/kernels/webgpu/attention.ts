@@ -94,11 +94,11 @@ const load = (to: string, buffer: string, head: string, from: string, count: num
     if (r < ${n}) { ${to}[e] = ${buffer}[(${head} * ${n} + r) * ${width}u + e % ${width}u]; }
   }`
 
-/** f(c, index into the thread's own sums) for the columns c of one row that a thread owns */
-const own = (name: string, width: number, lanes: number, body: string): string => `
-  for (var i = 0u; i < ${Math.ceil(width / lanes)}u; i++) {
-    let c = ${name} + i * ${lanes}u;
-    if (c < ${width}u) { ${body} }
+/** the columns c of one row that a thread owns; `at` is their place in workgroup memory, where sums are kept */
+const own = (width: number, lanes: number, body: string): string => `
+  for (var c = lane; c < ${width}u; c += ${lanes}u) {
+    let at = row * ${width}u + c;
+    ${body}
   }`
 
 /** One pass over the keys: softmax with a running maximum  —  Milakov & Gimelshein, arXiv:1805.02867; Dao et al., arXiv:2205.14135 */
@@ -114,7 +114,8 @@ const forward = (f: Form): Program => {
     head: `${scoring(f)}
 var<workgroup> asked: array<f32, ${queries * width}>;
 var<workgroup> tile: array<f32, ${keys * width}>;
-var<workgroup> scores: array<f32, ${queries * keys}>;`,
+var<workgroup> scores: array<f32, ${queries * keys}>;
+var<workgroup> found: array<f32, ${queries * width}>;`,
     body: `
   let head = group.y;
   let shared_head = group_of(head);
@@ -124,7 +125,7 @@ var<workgroup> scores: array<f32, ${queries * keys}>;`,
   ${load('asked', 'q', 'head', 't0', queries, 'u.length', width)}
   var top = ${NONE};
   var sum = 0.0;
-  var found = array<f32, ${Math.ceil(width / lanes)}>();
+  ${own(width, lanes, 'found[at] = 0.0;')}
   let last = lastKey(t0, ${queries}u);
   for (var j0 = firstKey(t0); j0 < last; j0 += ${keys}u) {
     ${load('tile', 'k', 'shared_head', 'j0', keys, 'u.keys', width)}
@@ -151,18 +152,17 @@ var<workgroup> scores: array<f32, ${queries * keys}>;`,
     sum *= shrink;
     for (var j = 0u; j < ${keys}u; j++) { sum += scores[row * ${keys}u + j]; }
     ${own(
-      'lane',
       width,
       lanes,
-      `var s = found[i] * shrink;
+      `var s = found[at] * shrink;
       for (var j = 0u; j < ${keys}u; j++) { s += scores[row * ${keys}u + j] * tile[j * ${width}u + c]; }
-      found[i] = s;`,
+      found[at] = s;`,
     )}
     workgroupBarrier();
   }
   let t = t0 + row;
   if (t < u.length) {
-    ${own('lane', width, lanes, `y[(head * u.length + t) * ${width}u + c] = found[i] / sum;`)}
+    ${own(width, lanes, `y[(head * u.length + t) * ${width}u + c] = found[at] / sum;`)}
     if (lane == 0u) { logs[head * u.length + t] = top + log(sum); }
   }`,
   }
@@ -222,7 +222,8 @@ const towardsQueries = (f: Form): Program => {
     reads: ['q', 'k', 'v', 'dy', 'logs', 'along', ...(f.biased ? ['bias'] : [])],
     uniforms,
     threads: THREADS,
-    head: backwardHead(f),
+    head: `${backwardHead(f)}
+var<workgroup> found: array<f32, ${queries * width}>;`,
     body: `
   let head = group.y;
   let shared_head = group_of(head);
@@ -231,7 +232,7 @@ const towardsQueries = (f: Form): Program => {
   let lane = local % ${lanes}u;
   ${load('asked', 'q', 'head', 't0', queries, 'u.length', width)}
   ${load('slope', 'dy', 'head', 't0', queries, 'u.length', width)}
-  var found = array<f32, ${Math.ceil(width / lanes)}>();
+  ${own(width, lanes, 'found[at] = 0.0;')}
   let last = lastKey(t0, ${queries}u);
   for (var j0 = firstKey(t0); j0 < last; j0 += ${keys}u) {
     ${load('key', 'k', 'shared_head', 'j0', keys, 'u.keys', width)}
@@ -240,15 +241,16 @@ const towardsQueries = (f: Form): Program => {
     ${slopes(f)}
     workgroupBarrier();
     ${own(
-      'lane',
       width,
       lanes,
-      `for (var j = 0u; j < ${keys}u; j++) { found[i] += pulls[row * ${keys}u + j] * key[j * ${width}u + c]; }`,
+      `var s = found[at];
+      for (var j = 0u; j < ${keys}u; j++) { s += pulls[row * ${keys}u + j] * key[j * ${width}u + c]; }
+      found[at] = s;`,
     )}
     workgroupBarrier();
   }
   if (t0 + row < u.length) {
-    ${own('lane', width, lanes, `dq[(head * u.length + t0 + row) * ${width}u + c] = found[i];`)}
+    ${own(width, lanes, `dq[(head * u.length + t0 + row) * ${width}u + c] = found[at];`)}
   }`,
   }
 }
@@ -257,14 +259,15 @@ const towardsQueries = (f: Form): Program => {
 const towardsKeys = (f: Form): Program => {
   const { width, queries, keys } = f
   const lanes = THREADS / keys
-  const sums = Math.ceil(width / lanes)
   return {
     name: nameOf('dk dv', f),
     writes: ['dk', 'dv'],
     reads: ['q', 'k', 'v', 'dy', 'logs', 'along', ...(f.biased ? ['bias'] : [])],
     uniforms,
     threads: THREADS,
-    head: backwardHead(f),
+    head: `${backwardHead(f)}
+var<workgroup> forKey: array<f32, ${keys * width}>;
+var<workgroup> forValue: array<f32, ${keys * width}>;`,
     body: `
   let shared_head = group.y;
   let j0 = group.x * ${keys}u;
@@ -272,8 +275,7 @@ const towardsKeys = (f: Form): Program => {
   let lane = local % ${lanes}u;
   ${load('key', 'k', 'shared_head', 'j0', keys, 'u.keys', width)}
   ${load('value', 'v', 'shared_head', 'j0', keys, 'u.keys', width)}
-  var forKey = array<f32, ${sums}>();
-  var forValue = array<f32, ${sums}>();
+  ${own(width, lanes, 'forKey[at] = 0.0; forValue[at] = 0.0;')}
   for (var h = 0u; h < u.sharing; h++) {
     let head = shared_head * u.sharing + h;
     for (var t0 = 0u; t0 < u.length; t0 += ${queries}u) {
@@ -284,23 +286,24 @@ const towardsKeys = (f: Form): Program => {
       ${slopes(f)}
       workgroupBarrier();
       ${own(
-        'lane',
         width,
         lanes,
-        `for (var r = 0u; r < ${queries}u; r++) {
-          forKey[i] += pulls[r * ${keys}u + row] * asked[r * ${width}u + c];
-          forValue[i] += shares[r * ${keys}u + row] * slope[r * ${width}u + c];
-        }`,
+        `var forThis = vec2f(forKey[at], forValue[at]);
+        for (var r = 0u; r < ${queries}u; r++) {
+          forThis += vec2f(pulls[r * ${keys}u + row] * asked[r * ${width}u + c],
+            shares[r * ${keys}u + row] * slope[r * ${width}u + c]);
+        }
+        forKey[at] = forThis.x;
+        forValue[at] = forThis.y;`,
       )}
       workgroupBarrier();
     }
   }
   if (j0 + row < u.keys) {
     ${own(
-      'lane',
       width,
       lanes,
-      `let to = (shared_head * u.keys + j0 + row) * ${width}u + c; dk[to] = forKey[i]; dv[to] = forValue[i];`,
+      `let to = (shared_head * u.keys + j0 + row) * ${width}u + c; dk[to] = forKey[at]; dv[to] = forValue[at];`,
     )}
   }`,
   }
@@ -337,7 +340,7 @@ const fits = (gpu: Gpu, { q, k, v, bias }: Inputs, { causal, window }: Attrs): b
 const run = (inputs: Inputs, attrs: Attrs, gpu: Gpu): { y: Tensor; saved: { logs: Tensor } } | undefined => {
   if (!fits(gpu, inputs, attrs)) return undefined
   const { q, k, v, bias } = inputs
-  const form = formOf(gpu, inputs, attrs, (f) => (f.queries + f.keys) * f.width + f.queries * f.keys)
+  const form = formOf(gpu, inputs, attrs, (f) => (2 * f.queries + f.keys) * f.width + f.queries * f.keys)
   if (!form) return undefined
   const [B, H, T] = q.shape as [number, number, number]
   const [y, logs] = dispatch(gpu, forward(form), {
@@ -356,7 +359,7 @@ export const attention: Faster<Inputs, Attrs> = {
     const { q, k, v, bias, y, logs } = saved as unknown as Inputs & { y: Tensor; logs?: Tensor }
     const inputs = { q, k, v, bias }
     if (wants('bias') || !logs || !plainFloats(gpu, dy) || !fits(gpu, inputs, attrs)) return undefined
-    const form = formOf(gpu, inputs, attrs, (f) => 2 * (f.queries + f.keys) * f.width + 2 * f.queries * f.keys)
+    const form = formOf(gpu, inputs, attrs, (f) => (2 * f.queries + 4 * f.keys) * f.width + 2 * f.queries * f.keys)
     if (!form) return undefined
     const [B, H, T, S] = q.shape as [number, number, number, number]
     const [, G, K] = k.shape as [number, number, number]

@@ -38,17 +38,15 @@ fn entry(batch: u32) -> vec2u {
   return found * vec2u(u.m * u.k, u.k * u.n);
 }`
 
-/** four neighbours along m or n, zero beyond the edges */
-const four = (name: string, buffer: string, at: (i: number) => string, along: 'm' | 'n'): string => `
+/** four neighbours along m or n, zero beyond the edges; no branches, which some drivers compile slowly */
+const four = (name: string, buffer: string, at: (i: number) => string, along: 'm' | 'n'): string => {
+  const one = (i: number): string =>
+    `select(0.0, ${buffer}[start + ${at(i)}], k < u.k && ${along} + ${i}u < u.${along})`
+  return `
 fn ${name}(start: u32, ${along}: u32, k: u32) -> vec4f {
-  if (k >= u.k) { return vec4f(); }
-  if (${along} + 3u < u.${along}) { return vec4f(${range(4).map((i) => `${buffer}[start + ${at(i)}]`)}); }
-  var v = vec4f();
-  ${range(3)
-    .map((i) => `if (${along} + ${i}u < u.${along}) { v[${i}] = ${buffer}[start + ${at(i)}]; }`)
-    .join('\n  ')}
-  return v;
+  return vec4f(${range(4).map(one)});
 }`
+}
 
 const tiled = (transposeA: boolean, transposeB: boolean, { across, down, rows, columns, depth }: Tile): Program => {
   const height = (down * rows) / 4 // of the tile, in fours
@@ -76,13 +74,7 @@ const tiled = (transposeA: boolean, transposeB: boolean, { across, down, rows, c
 ${four('fourA', 'a', (i) => `atA(m + ${i}u, k)`, 'm')}
 ${four('fourB', 'b', (i) => `atB(k, n + ${i}u)`, 'n')}
 var<workgroup> left: array<vec4f, ${depth * strideA}>;
-var<workgroup> right: array<vec4f, ${depth * strideB}>;
-fn store(start: u32, m: u32, n: u32, v: vec4f) {
-  if (m >= u.m) { return; }
-  ${range(4)
-    .map((i) => `if (n + ${i}u < u.n) { y[start + m * u.n + n + ${i}u] = v[${i}]; }`)
-    .join('\n  ')}
-}`,
+var<workgroup> right: array<vec4f, ${depth * strideB}>;`,
     body: `
   let batch = entry(group.z);
   let m0 = group.y * ${4 * height}u;
@@ -105,8 +97,12 @@ fn store(start: u32, m: u32, n: u32, v: vec4f) {
     }
     workgroupBarrier();
   }
-  let start = group.z * u.m * u.n;
-  ${sums((i, j) => `store(start, m0 + 4u * i4 + ${i}u, n0 + 4u * (j4 + ${j}u), s${i}${j});`)}`,
+  var made = array<vec4f, ${(rows * columns) / 4}>(${range(rows).flatMap((i) => range(columns / 4).map((j) => `s${i}${j}`))});
+  for (var e = 0u; e < ${rows * columns}u; e++) {
+    let m = m0 + 4u * i4 + e / ${columns}u;
+    let n = n0 + 4u * j4 + e % ${columns}u;
+    if (m < u.m && n < u.n) { y[(group.z * u.m + m) * u.n + n] = made[e / 4u][e % 4u]; }
+  }`,
   }
 }
 
