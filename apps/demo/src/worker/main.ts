@@ -23,6 +23,14 @@ const handlers: Handlers = {
   adapter: (files) => loadAdapter(session, files),
 }
 
+/** one after another, in the order asked: what changes the model or its adapter */
+let last: Promise<unknown> = Promise.resolve()
+const inTurn = <T>(work: () => Promise<T>): Promise<T> => {
+  const mine = last.then(work)
+  last = mine.catch(() => {})
+  return mine
+}
+
 const running = new Map<number, AbortController>()
 const answer = (message: Answer): void => postMessage(message)
 
@@ -33,7 +41,9 @@ addEventListener('message', async ({ data }: MessageEvent<Ask>) => {
   running.set(id, controller)
   try {
     const context = { tell: (event: unknown) => answer({ id, event }), signal: controller.signal }
-    answer({ id, value: await handlers[kind](input as never, context as never) })
+    const work = (): Promise<unknown> => handlers[kind](input as never, context as never)
+    // answers are written beside a training, and a stop is heard while another waits
+    answer({ id, value: await (kind === 'generate' ? work() : inTurn(work)) })
   } catch (error) {
     answer({ id, error: explain(error) })
   } finally {
