@@ -1,6 +1,9 @@
 import { type Backend, needs } from './backend.ts'
 import { type WebgpuOptions, webgpu } from './webgpu.ts'
 
+/** by a name that bundlers for browsers do not see: `best()` leads here */
+const load = <T>(name: string): Promise<T> => import(/* @vite-ignore */ name)
+
 /** zeroes workgroup memory by a loop in the shader: SwiftShader compiles the extension's way for seconds */
 const FLAGS = ['disable-dawn-features=use_vulkan_zero_initialize_workgroup_memory_extension']
 
@@ -11,7 +14,7 @@ const FLAGS = ['disable-dawn-features=use_vulkan_zero_initialize_workgroup_memor
 export const nodeWebgpu = async (options: WebgpuOptions = {}): Promise<Backend> => {
   const host = globalThis as { navigator?: { gpu?: unknown } }
   if (!host.navigator?.gpu) {
-    const { create, globals } = await needs(() => import('webgpu'), 'webgpu')
+    const { create, globals } = await needs(() => load<typeof import('webgpu')>('webgpu'), 'webgpu')
     Object.assign(globalThis, globals)
     // Node 20 has no navigator, Node 21 and later have one without gpu
     if (!host.navigator) Object.defineProperty(host, 'navigator', { value: {}, configurable: true, writable: true })
@@ -23,7 +26,7 @@ export const nodeWebgpu = async (options: WebgpuOptions = {}): Promise<Backend> 
 /** Could there be a GPU that Vulkan drives? Asked before Dawn is loaded, which warns on the terminal where there is none. */
 export const hasGpuFiles = async (): Promise<boolean> => {
   if (process.platform !== 'linux' || process.env['VK_ICD_FILENAMES'] || process.env['VK_DRIVER_FILES']) return true
-  const { readdir } = await import('node:fs/promises')
+  const { readdir } = await load<typeof import('node:fs/promises')>('node:fs/promises')
   const list = async (folder: string): Promise<string[]> => readdir(folder).catch(() => [])
   return (
     (await list('/dev')).some((n) => /^(nvidia\d|dxg$|mali)/.test(n)) ||

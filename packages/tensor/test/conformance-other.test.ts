@@ -8,7 +8,11 @@ import { conform, table } from './conformance/run.ts'
 
 beforeAll(async () => {
   await w.cpu()
-  registerBackend('other', () => new MathBackendCPU())
+  registerBackend('other', () => {
+    const backend = new MathBackendCPU()
+    ;(backend as unknown as { firstUse: boolean }).firstUse = false // or it advertises on the console
+    return backend
+  })
   copyRegisteredKernels('cpu', 'other')
 })
 
@@ -26,5 +30,5 @@ it('gives a reason for every row that a backend skips', () => {
 })
 
 describe('a backend that nobody here has heard of runs everything through the plain ops', () => {
-  for (const row of table) it(row.name, () => conform(row, 'other', 5))
+  for (const row of table) it(row.name, () => conform(row, 'other', 3))
 })
