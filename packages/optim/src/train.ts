@@ -34,7 +34,7 @@ export interface TrainOptions<B> {
   readonly step?: number
   /** stop after this many steps in all; otherwise when the data end */
   readonly steps?: number
-  /** batches per step; their gradients are averaged by weight */
+  /** batches per step; their gradients are averaged by weight, and a last group that is short makes no step */
   readonly accumulate?: number
   /** what a batch counts for in that average, say its targets; 1 by default */
   weight?(batch: B): number
