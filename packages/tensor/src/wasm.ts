@@ -88,15 +88,32 @@ const exact = (): void => {
 
 let repaired = false
 
+/**
+ * tfjs's module listens for uncaught errors of the whole process and throws them again, so that Node prints the minified
+ * module instead of the error. The call takes back what has been added since.
+ */
+const withoutListeners = (): (() => void) => {
+  const events = ['uncaughtException', 'unhandledRejection'] as const
+  const before = events.map((e) => new Set<unknown>(process.listeners(e as 'uncaughtException')))
+  return () => {
+    events.forEach((event, i) => {
+      for (const listener of process.listeners(event as 'uncaughtException'))
+        if (!before[i]!.has(listener)) process.off(event, listener)
+    })
+  }
+}
+
 /** WebAssembly with SIMD; in Node with a system BLAS where one is found. Options matter on the first call only. */
 export const wasm = async ({ paths }: WasmOptions = {}): Promise<Backend> => {
   const tf = await needs(() => import('@tensorflow/tfjs-backend-wasm'), '@tensorflow/tfjs-backend-wasm')
   // the threaded build keeps its memory to itself, so that our matrix product would not run
   env().set('WASM_HAS_MULTITHREAD_SUPPORT', false)
   if (paths) tf.setWasmPaths(paths)
+  const quiet = isNode() ? withoutListeners() : () => {}
   if (!(await setBackend('wasm')))
     throw new Error('wasm: tfjs-backend-wasm could not start; are its .wasm files served? Set `paths`')
   await ready()
+  quiet()
   segmentSum()
   if (!repaired) exact()
   repaired = true
