@@ -144,7 +144,7 @@ describe('what does not fit together', () => {
     await cp(llama3, model, { recursive: true })
     await cp(join(await speaking(), 'tokenizer.json'), join(model, 'tokenizer.json'))
     const said =
-      /the tokenizer does not match the model: it has 4096 tokens and the llama embedding 96 rows; use the tokenizer\.json/
+      /the tokenizer does not match the model: it has 256 tokens and the llama embedding 96 rows; use the tokenizer\.json/
     await fails(folder, ['score', model, '--text', 'a'], said)
     await fails(folder, ['generate', model, '--prompt', 'a'], said)
     await fails(folder, run(...set(`model=${model}`), ...set('data.format=text')), said)
@@ -175,7 +175,7 @@ describe('data that are off', () => {
     await fails(
       folder,
       on('ids'),
-      /input_ids\[1\] is 5000, outside the vocabulary of 4096; were these ids made by another tokenizer\?/,
+      /input_ids\[1\] is 5000, outside the vocabulary of 259; were these ids made by another tokenizer\?/,
     )
     await rows('{"text": 3}')
     await fails(folder, on('text'), /rows\.jsonl.*1: "text" is a number \(3\), want a string/)

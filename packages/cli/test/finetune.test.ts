@@ -5,7 +5,7 @@ import { cpu, memory } from '@weftjs/tensor'
 import { openSafetensors } from '@weftjs/tensor/checkpoint'
 import { fromFile } from '@weftjs/tensor/checkpoint/file'
 import { describe, expect, it } from 'vitest'
-import { contents, llama3, losses, project, spawned, speaking, temporary, weft } from './weft.ts'
+import { contents, llama3, losses, project, spawned, speaking, temporary, vocabulary, weft } from './weft.ts'
 
 const run = (folder: string, ...more: string[]) =>
   weft(['finetune', join(folder, 'run.yaml'), '--backend', 'cpu', ...more])
@@ -125,7 +125,7 @@ describe('a run', () => {
   })
 
   it('takes text, completion and chat, and measures on what is set aside', async () => {
-    const model = await speaking()
+    const model = await speaking({ length: 256 })
     const data = await temporary()
     const examples = new URL('../../../examples/data/', import.meta.url).pathname
     for (const [format, file] of [
@@ -134,16 +134,16 @@ describe('a run', () => {
       ['chat', 'voice.chat.jsonl'],
     ] as const) {
       const text = await readFile(join(examples, file), 'utf8')
-      const cut = format === 'text' ? text.slice(0, 4000) : `${text.split('\n').slice(0, 16).join('\n')}\n`
+      const cut = format === 'text' ? text.slice(0, 2000) : `${text.split('\n').slice(0, 8).join('\n')}\n`
       await writeFile(join(data, file), cut)
       const folder = await project({
         model,
         data: { path: join(data, file), format, validation: 0.25 },
-        train: { steps: 2, batch: 2, length: 32, validate: 1 },
+        train: { steps: 2, batch: 1, length: 256, validate: 1 },
       })
       const { code, err } = await run(folder)
       expect({ code, err }).toMatchObject({ code: 0 })
-      for (const row of await rows(join(folder, 'out'))) expect(row['validation']).toBeCloseTo(Math.log(4096), 1)
+      for (const row of await rows(join(folder, 'out'))) expect(row['validation']).toBeCloseTo(Math.log(vocabulary), 1)
       expect((await readFile(join(folder, 'out/loss.svg'), 'utf8')).match(/<circle/g)).toHaveLength(2)
     }
   })

@@ -2,7 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Checkpoint, fromBytes, openSafetensors } from '@weftjs/tensor/checkpoint'
 import { describe, expect, it } from 'vitest'
-import { contents, fixtures, llama3, speaking, temporary, weft } from './weft.ts'
+import { contents, fixtures, llama3, speaking, temporary, vocabulary, weft } from './weft.ts'
 
 const tensors = async (path: string): Promise<Checkpoint> => openSafetensors(fromBytes(await readFile(path), path))
 const cpu = ['--backend', 'cpu']
@@ -81,9 +81,9 @@ describe('score', () => {
     expect(whole.tokens.flatMap((t, i) => (t.logprob === null ? [i] : []))).toEqual(
       Array.from({ length: Math.ceil(whole.tokens.length / 64) }, (_, i) => 64 * i),
     )
-    expect(whole.loss).toBeCloseTo(Math.log(4096), 1)
+    expect(whole.loss).toBeCloseTo(Math.log(vocabulary), 1)
     expect(await ok('score', model, '--text', 'The cat')).toMatch(
-      /^loss 8\.3\d+ nats, perplexity \d+\.\d+, \d predictions\n/,
+      /^loss 5\.\d+ nats, perplexity \d+\.\d+, \d+ predictions\n/,
     )
     expect(JSON.parse(await ok('score', llama3, '--ids', '5', '--json'))).toEqual({
       loss: null,

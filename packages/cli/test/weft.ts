@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -115,28 +115,69 @@ export const project = async (more: Record<string, unknown> = {}): Promise<strin
   return folder
 }
 
-/** a tiny random Llama with mini's tokenizer, for text */
-export const speaking = async (): Promise<string> => {
+/** one token a byte, under the letters that byte-level tokenizers write for bytes, then three special ones */
+const BYTES = ((): string[] => {
+  const plain = (b: number): boolean => (b > 32 && b < 127) || (b > 160 && b < 256 && b !== 173)
+  let next = 256
+  return Array.from({ length: 256 }, (_, b) => String.fromCharCode(plain(b) ? b : next++))
+})()
+const SPECIAL = ['<s>', '</s>', '<pad>'] as const
+/** of `speaking` */
+export const vocabulary: number = BYTES.length + SPECIAL.length
+
+const tokenizerFiles = {
+  'tokenizer.json': {
+    version: '1.0',
+    added_tokens: SPECIAL.map((content, i) => ({
+      id: BYTES.length + i,
+      content,
+      single_word: false,
+      lstrip: false,
+      rstrip: false,
+      normalized: false,
+      special: true,
+    })),
+    pre_tokenizer: { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true },
+    decoder: { type: 'ByteLevel', add_prefix_space: false, trim_offsets: true, use_regex: true },
+    model: {
+      type: 'BPE',
+      vocab: Object.fromEntries([...BYTES, ...SPECIAL].map((token, id) => [token, id])),
+      merges: [],
+    },
+  },
+  'tokenizer_config.json': {
+    bos_token: '<s>',
+    eos_token: '</s>',
+    pad_token: '<pad>',
+    add_bos_token: true,
+    chat_template:
+      "{% for m in messages %}{{ '[' + m['role'] + '] ' + m['content'] + eos_token }}{% endfor %}{% if add_generation_prompt %}{{ '[assistant] ' }}{% endif %}",
+    tokenizer_class: 'PreTrainedTokenizerFast',
+  },
+}
+
+export const tinyConfig = {
+  model_type: 'llama',
+  architectures: ['LlamaForCausalLM'],
+  vocab_size: vocabulary,
+  hidden_size: 16,
+  num_hidden_layers: 1,
+  num_attention_heads: 2,
+  num_key_value_heads: 1,
+  intermediate_size: 24,
+  max_position_embeddings: 64,
+  rms_norm_eps: 1e-5,
+  rope_theta: 10000,
+  tie_word_embeddings: true,
+}
+
+/** a tiny random Llama with a tokenizer of bytes, for text */
+export const speaking = async ({ length = 64 }: { length?: number } = {}): Promise<string> => {
   const folder = await temporary()
-  const mini = fileURLToPath(new URL('../../mini/model/', import.meta.url))
   await cpu()
-  const config = {
-    model_type: 'llama',
-    architectures: ['LlamaForCausalLM'],
-    vocab_size: 4096,
-    hidden_size: 16,
-    num_hidden_layers: 1,
-    num_attention_heads: 2,
-    num_key_value_heads: 1,
-    intermediate_size: 24,
-    max_position_embeddings: 64,
-    rms_norm_eps: 1e-5,
-    rope_theta: 10000,
-    tie_word_embeddings: true,
-  }
-  await mkdir(folder, { recursive: true })
-  await save(initNetwork(config, rng(1)), folder)
-  for (const file of ['tokenizer.json', 'tokenizer_config.json']) await cp(join(mini, file), join(folder, file))
+  await save(initNetwork({ ...tinyConfig, max_position_embeddings: length }, rng(1)), folder)
+  for (const [file, content] of Object.entries(tokenizerFiles))
+    await writeFile(join(folder, file), JSON.stringify(content))
   return folder
 }
 
