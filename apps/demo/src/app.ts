@@ -70,3 +70,10 @@ const filesOf = async (folder: FileSystemDirectoryEntry): Promise<File[]> => {
       if (e.isFile) files.push(await new Promise<File>((done, refuse) => (e as FileSystemFileEntry).file(done, refuse)))
   }
 }
+
+/** Keeps the focus where something can be done: on `to`, when `from` has it and is about to be switched off. */
+export const passFocus = (from: HTMLButtonElement, to: HTMLButtonElement): void => {
+  if (document.activeElement !== from) return
+  to.disabled = false
+  to.focus()
+}

@@ -8,7 +8,13 @@ export interface Chart {
 }
 
 /** weight of the past in the smoothed curve */
-const SMOOTH = 0.9
+const SMOOTH = 0.8
+
+/** a value under the pointer, in the legend */
+const shown =
+  (digits: number) =>
+  (_: uPlot, value: number | null): string =>
+    value === null || value === undefined ? '' : value.toFixed(digits)
 
 /** The loss by step, raw and smoothed, drawn anew when the width or the colours of the page change. */
 export const lossChart = (container: HTMLElement): Chart => {
@@ -42,9 +48,9 @@ export const lossChart = (container: HTMLElement): Chart => {
           { ...axis, label: 'loss', labelSize: 22, size: 52 },
         ],
         series: [
-          { label: 'step' },
-          { label: 'loss', stroke: style('--faint'), width: 1, points: { show: false } },
-          { label: 'smoothed', stroke: style('--accent'), width: 2.5, points: { show: false } },
+          { label: 'step', value: shown(0) },
+          { label: 'loss', stroke: style('--faint'), width: 1, value: shown(3), points: { show: false } },
+          { label: 'smoothed', stroke: style('--accent'), width: 2.5, value: shown(3), points: { show: false } },
         ],
         legend: { show: true },
         cursor: { drag: { x: false, y: false } },

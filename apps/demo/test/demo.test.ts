@@ -152,10 +152,14 @@ describe('the demo', () => {
     async () => {
       const visited = await visit()
       const { page, until, set, text, faults } = visited
-      await until('#device-status', /^(Computing|WebGPU)/)
+      await pickTiny(visited)
       await page.selectOption('#device', 'webgpu')
       expect(await until('#device-status', /^Computing/)).toContain('WebGPU')
-      await pickTiny(visited)
+      await until('#model-status', /^tiny: llama/)
+      const voice = await readFile(at('../../../examples/data/voice.txt'))
+      const buffer = voice.subarray(0, 12_000)
+      await page.setInputFiles('#text-file', { name: 'cat.txt', mimeType: 'text/plain', buffer })
+      await until('#text-status', /^cat\.txt: 12\.0 kB/)
       await set({
         'method-fields-rank': 4,
         'method-fields-alpha': 32,
@@ -200,6 +204,7 @@ describe('the demo', () => {
       expect(tensors.names).toHaveLength(2 * 2 * 7)
       const b = await tensors.floats('base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight')
       expect(b.some((v) => v !== 0)).toBe(true)
+      await tensors.close()
 
       const sentence = 'Hear the cat. Fish owed: forty-four. Fish paid: none. So says the cat.'
       const score = async (...more: string[]): Promise<number> => {

@@ -1,4 +1,4 @@
-import { type App, fail } from '../app.ts'
+import { type App, fail, passFocus } from '../app.ts'
 import { writing } from '../fields.ts'
 import { byId, draw, element, values } from '../form.ts'
 
@@ -32,6 +32,7 @@ export const comparison = (app: App): (() => void) => {
     fail('compare')
     status.textContent = 'Writing…'
     app.writing = true
+    passFocus(start, stop)
     app.changed()
     stop.addEventListener('click', onStop)
     try {
@@ -48,6 +49,7 @@ export const comparison = (app: App): (() => void) => {
       stop.removeEventListener('click', onStop)
       for (const output of Object.values(shown)) output.removeAttribute('aria-busy')
       app.writing = false
+      passFocus(stop, start)
       app.changed()
     }
   })

@@ -1,4 +1,4 @@
-import { type App, fail } from '../app.ts'
+import { type App, fail, passFocus } from '../app.ts'
 import { lossChart } from '../chart.ts'
 import { type About, training } from '../fields.ts'
 import { byId, draw, element, values } from '../form.ts'
@@ -81,7 +81,6 @@ export const trainer = (app: App, done: () => void): void => {
     const controller = new AbortController()
     const onStop = (): void => {
       controller.abort()
-      stop.disabled = true
       status.textContent = 'Stopping after this step…'
     }
     app.training = true
@@ -90,6 +89,7 @@ export const trainer = (app: App, done: () => void): void => {
     const show = stats(settings.steps)
     progress.removeAttribute('value')
     status.textContent = 'Starting…'
+    passFocus(start, stop)
     app.changed()
     stop.disabled = false
     stop.addEventListener('click', onStop)
@@ -121,6 +121,7 @@ export const trainer = (app: App, done: () => void): void => {
     } finally {
       stop.removeEventListener('click', onStop)
       app.training = false
+      passFocus(stop, start)
       app.changed()
     }
     if (app.adapter && !controller.signal.aborted) done()
@@ -143,7 +144,7 @@ const stats = (steps: number): ((event: StepEvent) => void) => {
   const set = (name: string, text: string): void => {
     byId(`stat-${name}`).textContent = text
   }
-  for (const name of ['step', 'loss', 'speed', 'memory', 'left']) set(name, '–')
+  for (const name of ['step', 'loss', 'speed', 'memory', 'peak', 'left']) set(name, '–')
   const times: number[] = []
   return ({ step, loss, milliseconds, tokens, bytes: held, peak }) => {
     times.push(performance.now())
@@ -152,7 +153,8 @@ const stats = (steps: number): ((event: StepEvent) => void) => {
     set('step', `${step} of ${steps}`)
     set('loss', loss.toFixed(3))
     set('speed', Math.round((1000 * tokens) / each).toLocaleString('en'))
-    set('memory', `${bytes(held)} (${bytes(peak)})`)
+    set('memory', bytes(held))
+    set('peak', bytes(peak))
     set('left', step === steps ? '0:00' : clock(((steps - step) * each) / 1000))
   }
 }
