@@ -195,10 +195,7 @@ describe('a recipe that is wrong says where', () => {
     [two({ weight: 1 }, { weight: 1 }, { colour: 1 }), 'colour: is not known here'],
     [two({ weight: 1 }, { weight: 1 }, { tokenizer_source: 'union' }), 'tokenizer_source: must be base or one of a, b'],
     [{ merge_method: 'ties', models: [{ model: 'a' }] }, 'base_model: is needed by ties'],
-    [
-      ties({ model: 'a', parameters: { weight: 1, density: 0 } }),
-      /^lm_head\.weight: density must be above 0, found 0/,
-    ],
+    [ties({ model: 'a', parameters: { weight: 1, density: 0 } }), /^lm_head\.weight: density must be above 0, found 0/],
     [
       { merge_method: 'linear', slices: [{ sources: [{ model: 'a' }] }] },
       'slices.0.sources.0.layer_range: must be [first, end]',

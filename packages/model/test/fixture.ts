@@ -2,8 +2,8 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import type { Network } from '@weftjs/spec'
 import { type Tensor, tensor } from '@weftjs/tensor'
-import { nodeFolder } from '@weftjs/tensor/checkpoint/file'
 import { type Checkpoint, fromBytes, openSafetensors } from '@weftjs/tensor/checkpoint'
+import { nodeFolder } from '@weftjs/tensor/checkpoint/file'
 import { loadNetwork, type TransformerConfig } from '../src/index.ts'
 
 export const models: string = new URL('../../testkit/fixtures/models/', import.meta.url).pathname

@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { nodeFolder } from '@weftjs/tensor/checkpoint/file'
 import { blobFolder, type Folder } from '@weftjs/tensor/checkpoint'
+import { nodeFolder } from '@weftjs/tensor/checkpoint/file'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { checkTokenizer, decoder, encodeChat, loadTokenizer, type ModelTokenizer } from '../src/index.ts'

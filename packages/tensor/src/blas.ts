@@ -41,13 +41,18 @@ const blasGemm = (lib: NativeLibrary, base: () => number, small: Gemm | undefine
 
   return (product: Product): void => {
     const { m, n, k, transposeA, transposeB, a, b, c } = product
-    if (small && (m * n * k < SMALL || (m > 1 && m <= SKINNY))) return small(product)
+    if (small && (m * n * k < SMALL || (m > 1 && m <= SKINNY))) {
+      small(product)
+      return
+    }
     const heap = base()
-    if (m === 1) return vector(heap + b, transposeB ? n : k, transposeB ? k : n, !transposeB, heap + a, heap + c)
-    if (n === 1) return vector(heap + a, transposeA ? k : m, transposeA ? m : k, transposeA, heap + b, heap + c)
-    const [lda, ldb] = [transposeA ? m : k, transposeB ? k : n]
-    const [ta, tb] = [transposeA ? YES : NO, transposeB ? YES : NO]
-    sgemm(ROW_MAJOR, ta, tb, m, n, k, 1, heap + a, lda, heap + b, ldb, 0, heap + c, n)
+    if (m === 1) vector(heap + b, transposeB ? n : k, transposeB ? k : n, !transposeB, heap + a, heap + c)
+    else if (n === 1) vector(heap + a, transposeA ? k : m, transposeA ? m : k, transposeA, heap + b, heap + c)
+    else {
+      const [lda, ldb] = [transposeA ? m : k, transposeB ? k : n]
+      const [ta, tb] = [transposeA ? YES : NO, transposeB ? YES : NO]
+      sgemm(ROW_MAJOR, ta, tb, m, n, k, 1, heap + a, lda, heap + b, ldb, 0, heap + c, n)
+    }
   }
 }
 
