@@ -16,8 +16,8 @@ interface Waiting {
   reject(error: Error): void
 }
 
-/** A worker as functions. Closing it refuses what is still under way. */
-export const client = (worker: Worker): Client => {
+/** A worker as functions. Closing it refuses what is still under way; so does its end, which `onFatal` is told of. */
+export const client = (worker: Worker, onFatal: () => void): Client => {
   const waiting = new Map<number, Waiting>()
   let next = 0
   const failAll = (message: string): void => {
@@ -25,6 +25,10 @@ export const client = (worker: Worker): Client => {
     waiting.clear()
   }
   worker.onmessage = ({ data }: MessageEvent<Answer>) => {
+    if ('fatal' in data) {
+      failAll(data.fatal)
+      return onFatal()
+    }
     const asked = waiting.get(data.id)
     if (!asked) return
     if ('event' in data) return asked.event(data.event)

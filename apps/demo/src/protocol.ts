@@ -88,3 +88,5 @@ export type Answer =
   | { readonly id: number; readonly event: unknown }
   | { readonly id: number; readonly value: unknown }
   | { readonly id: number; readonly error: string }
+  /** the worker can do nothing more */
+  | { readonly fatal: string }

@@ -108,13 +108,21 @@ const visit = async (prepare?: (page: Page) => Promise<void>): Promise<Visit> =>
   }
 }
 
-const withoutWebgpu = async (page: Page): Promise<void> => {
-  await page.route(/\/assets\/main-[^/]*\.js$/, async (route) => {
-    const response = await route.fetch()
-    await route.fulfill({ response, body: `delete WorkerNavigator.prototype.gpu;${await response.text()}` })
-  })
-}
-
+/** runs a line in the worker before its own program */
+const first =
+  (line: string) =>
+  async (page: Page): Promise<void> => {
+    await page.route(/\/assets\/main-[^/]*\.js$/, async (route) => {
+      const response = await route.fetch()
+      await route.fulfill({ response, body: `${line};${await response.text()}` })
+    })
+  }
+const withoutWebgpu = first('delete WorkerNavigator.prototype.gpu')
+/** so that a test can lose the device */
+const withDevice = first(`{
+  const ask = GPUAdapter.prototype.requestDevice
+  GPUAdapter.prototype.requestDevice = async function (...args) { return (self.device = await ask.apply(this, args)) }
+}`)
 const pickTiny = async ({ page, until }: Visit): Promise<void> => {
   await page.check('#model-own')
   await page.setInputFiles('#model-files', folder)
@@ -150,8 +158,8 @@ describe('the demo', () => {
   it(
     'trains on WebGPU until the loss falls; the download opens in Node, in the command and in the page again',
     async () => {
-      const visited = await visit()
-      const { page, until, set, text, faults } = visited
+      const visited = await visit(withDevice)
+      const { page, until, reads, set, text, faults } = visited
       await pickTiny(visited)
       await page.selectOption('#device', 'webgpu')
       expect(await until('#device-status', /^Computing/)).toContain('WebGPU')
@@ -220,6 +228,16 @@ describe('the demo', () => {
       await until('#compare-status', /Done/)
       expect([await text('#before'), await text('#after')]).toEqual(answers)
       expect(faults).toEqual([])
+
+      await page.check('#resume')
+      await set({ 'training-fields-steps': 1000 })
+      await page.click('#train')
+      await until('#stat-step', /^\d+ of/)
+      await page.workers()[0]!.evaluate('self.device.destroy()')
+      expect(await reads('#train-error', /./)).toMatch(/^The graphics processor stopped answering/)
+      await reads('#device-status', /^Computing on WebGPU/)
+      await reads('#model-status', /^tiny: llama/)
+      expect(await text('#adapter-status')).toBe('There is no adapter yet.')
       await page.close()
     },
     timeout,

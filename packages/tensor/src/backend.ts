@@ -7,6 +7,8 @@ export interface Backend {
   readonly why?: string
   /** the processor's own name of a GPU that is only software (SwiftShader, llvmpipe) */
   readonly software?: boolean
+  /** comes true with the reason when the GPU is lost or out of memory: what is computed from then on is worthless */
+  readonly failure?: Promise<Error>
 }
 
 /** the module, or an error that says which package to install */

@@ -57,14 +57,23 @@ const start = async (gpu: GPU, options: WebgpuOptions): Promise<Backend> => {
   if (findBackendFactory('webgpu')) removeBackend('webgpu')
   registerBackend('webgpu', () => quiet(new tf.WebGPUBackend(device, info)), 3)
   installShaders()
-  device.lost.then(() => {
-    started = undefined
+  const failure = new Promise<Error>((resolve) => {
+    device.lost.then(({ message }) => {
+      started = undefined
+      resolve(new Error(`webgpu: the device was lost: ${message || 'no reason given'}; start a backend again`))
+    })
+    // a buffer that could not be made reads as zeros, and no call that follows fails
+    device.addEventListener?.('uncapturederror', ({ error }) => {
+      const what = error.constructor.name === 'GPUOutOfMemoryError' ? 'out of memory' : 'a call was refused'
+      resolve(new Error(`webgpu: ${what}: ${error.message}`))
+    })
   })
   const software = /swiftshader|llvmpipe|lavapipe/i.test(`${info.architecture} ${info.device} ${info.description}`)
   return {
     name: 'webgpu',
     device: [info.vendor, info.architecture, info.description].filter(Boolean).join(' '),
     software,
+    failure,
   }
 }
 

@@ -16,7 +16,10 @@ export const device = (app: App, load: () => Promise<void>): void => {
   const status = byId('device-status')
   const start = async (): Promise<void> => {
     app.client?.close()
-    const mine = client(new Worker(new URL('../worker/main.ts', import.meta.url), { type: 'module', name: 'weft' }))
+    const worker = new Worker(new URL('../worker/main.ts', import.meta.url), { type: 'module', name: 'weft' })
+    const mine = client(worker, () => {
+      if (app.client === mine) void start()
+    })
     Object.assign(app, { client: mine, model: undefined, adapter: undefined })
     app.changed()
     fail('device')

@@ -27,12 +27,17 @@ const REASONS: readonly (readonly [RegExp, string])[] = [
   [/software adapter/, 'the only adapter is a software one, which is slower than WebAssembly'],
 ]
 
+export interface Started {
+  readonly told: Device
+  readonly failure: Promise<Error> | undefined
+}
+
 /** Starts what was chosen, or the fastest that works, and says why it is not WebGPU. */
-export const startBackend = async (choice: Choice): Promise<Device> => {
-  const { name, device, why = '' } = await STARTS[choice]()
+export const startBackend = async (choice: Choice): Promise<Started> => {
+  const { name, device, why = '', failure } = await STARTS[choice]()
   const passedOver = choice === 'auto' && name !== 'webgpu'
   const known = REASONS.find(([pattern]) => pattern.test(why))?.[1]
   // on plain JavaScript more has failed than WebGPU
   const reason = known && name === 'wasm' ? known : why
-  return { name, device, ...(passedOver && { fallback: reason }) }
+  return { told: { name, device, ...(passedOver && { fallback: reason }) }, failure }
 }

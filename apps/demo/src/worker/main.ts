@@ -15,7 +15,12 @@ type Handlers = {
 
 const session: Session = {}
 const handlers: Handlers = {
-  start: startBackend,
+  start: async (choice) => {
+    const { told, failure } = await startBackend(choice)
+    // a device that is lost refuses nothing: whoever waits for it would wait for ever, or get zeros
+    failure?.then((error) => answer({ fatal: explain(error).message }))
+    return told
+  },
   load: (input, context) => loadModel(session, input, context),
   train: (input, context) => trainAdapter(session, input, context),
   generate: (input, context) => generateBoth(session, input, context),
@@ -45,7 +50,8 @@ addEventListener('message', async ({ data }: MessageEvent<Ask>) => {
     // answers are written beside a training, and a stop is heard while another waits
     answer({ id, value: await (kind === 'generate' ? work() : inTurn(work)) })
   } catch (error) {
-    answer({ id, error: explain(error) })
+    const { message, fatal } = explain(error)
+    answer(fatal ? { fatal: message } : { id, error: message })
   } finally {
     running.delete(id)
   }
