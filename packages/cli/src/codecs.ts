@@ -2,7 +2,6 @@ import { int8, nf4 } from '@weftjs/quant'
 import type { Codec } from '@weftjs/spec'
 import { Failure, usage } from './fail.ts'
 
-// biome-ignore lint/suspicious/noExplicitAny: codecs of any layout meet here
 const CODECS: Readonly<Record<string, () => Codec<any>>> = {
   nf4: () => nf4({ double: true }),
   'nf4-plain': () => nf4(),
@@ -10,7 +9,6 @@ const CODECS: Readonly<Record<string, () => Codec<any>>> = {
 }
 
 /** A storage format by its name in a run file or on the command line; `nf4` quantizes its scales too. */
-// biome-ignore lint/suspicious/noExplicitAny: as above
 export const codecOf = (name: string, field: string): Codec<any> => {
   if (Object.hasOwn(CODECS, name)) return CODECS[name]!()
   const message = `${field}: there is no codec '${name}'; there are ${Object.keys(CODECS).join(', ')}`

@@ -127,9 +127,7 @@ export const discord = (
       ? []
       : [`${field}: is only for ${other}: ${values.join(' or ')}, found ${value}; leave it out`]
   })
-  if (train.warmup > train.steps)
-    found.push(`train.warmup: ${train.warmup} steps are more than train.steps (${train.steps}); lower it`)
-  else if (train.warmup + (train.decay ?? 0) > train.steps)
+  if (train.decay !== undefined && train.warmup + train.decay > train.steps)
     found.push(
       `train.decay: ${train.decay} steps and ${train.warmup} of warm-up are more than train.steps (${train.steps}); lower one`,
     )

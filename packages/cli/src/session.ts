@@ -50,7 +50,7 @@ const scheduleOf = ({ schedule, lr, steps, warmup, decay }: TrainSettings): Sche
   if (schedule === 'constant') return constant(lr, { warmup })
   if (schedule === 'linear') return linear(lr, { steps, warmup })
   if (schedule === 'wsd')
-    return wsd(lr, { steps, warmup, decay: decay ?? Math.min(Math.round(steps / 5), steps - warmup) })
+    return wsd(lr, { steps, warmup, decay: decay ?? Math.max(0, Math.min(Math.round(steps / 5), steps - warmup)) })
   return cosine(lr, { steps, warmup })
 }
 
@@ -86,6 +86,10 @@ export const runTraining = async (run: Run): Promise<Outcome> => {
   const settings = identity.settings.train
   const transform = transformOf(settings, run.decays)
   const lr = scheduleOf(settings)
+  if (settings.warmup > settings.steps)
+    warn(
+      `train.warmup: ${settings.warmup} steps are more than train.steps (${settings.steps}): the rate never reaches train.lr`,
+    )
   const log = join(out, 'log.jsonl')
   const start = run.resume ? await readCheckpoint(run, tuned.params) : undefined
   if (run.resume && !start) warn(`${out}: no checkpoint to go on from; starting at step 0`)

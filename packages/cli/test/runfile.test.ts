@@ -94,7 +94,6 @@ describe('a wrong field is named with what was found and what belongs there', ()
     ['adapters.0={from: x, rank: 8}', 'adapters.0.rank: does not go with from; remove one'],
     ['adapters.0.rank_pattern={q: 0}', 'adapters.0.rank_pattern.q: must be at least 1, found 0'],
     // between fields
-    ['train.warmup=11', 'train.warmup: 11 steps are more than train.steps (10); lower it'],
     ['train.momentum=0.9', 'train.momentum: is only for train.optimizer: sgd, found adamw; leave it out'],
     ['train.decay=2', 'train.decay: is only for train.schedule: wsd, found cosine; leave it out'],
     ['data.prompt=q', 'data.prompt: is only for data.format: completion, found text; leave it out'],

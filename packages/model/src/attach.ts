@@ -20,7 +20,6 @@ import { sitesOf } from './sites.ts'
 import { type Cache, type Hooks, type Inputs, type Next, transformer } from './transformer.ts'
 
 export interface Attachment {
-  // biome-ignore lint/suspicious/noExplicitAny: adapters of any state meet here
   readonly adapter: Adapter<any>
   readonly at: At
   /** stands in the names of its tensors; the adapter's own by default */

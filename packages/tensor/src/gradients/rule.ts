@@ -8,7 +8,6 @@ export interface Context {
   readonly in: Readonly<Record<string, Tensor>>
   readonly out: readonly Tensor[]
   readonly saved: Readonly<Record<string, Tensor>>
-  // biome-ignore lint/suspicious/noExplicitAny: attributes are each kernel's own
   readonly attrs: any
 }
 /** [what the gradient of this input needs: names of inputs, or 'y' for the output; the gradient] */
