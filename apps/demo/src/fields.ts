@@ -39,14 +39,14 @@ export interface About<F extends readonly Field[] = readonly Field[]> {
 
 /** of every training, whatever the method */
 export const training = [
-  { kind: 'number', name: 'steps', label: 'Steps', value: 100, min: 1, max: 100_000 },
+  { kind: 'number', name: 'steps', label: 'Steps', value: 120, min: 1, max: 100_000 },
   { kind: 'number', name: 'batch', label: 'Batch', value: 4, min: 1, max: 256, help: 'pieces of text in each step' },
   { kind: 'number', name: 'length', label: 'Length', value: 128, min: 2, max: 8192, help: 'tokens in each piece' },
   {
     kind: 'number',
     name: 'lr',
     label: 'Learning rate',
-    value: 0.002,
+    value: 0.004,
     min: 0,
     max: 1,
     step: 'any',
@@ -103,6 +103,6 @@ export const writing = [
     step: 'any',
     help: '0: always the likeliest',
   },
-  { kind: 'number', name: 'tokens', label: 'Tokens', value: 80, min: 1, max: 4096, help: 'at most' },
+  { kind: 'number', name: 'tokens', label: 'Tokens', value: 120, min: 1, max: 4096, help: 'at most' },
   { kind: 'number', name: 'seed', label: 'Seed', value: 0, min: 0, max: 2 ** 32 - 1, help: 'the same for both' },
 ] as const satisfies readonly Field[]
