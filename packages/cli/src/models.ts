@@ -1,4 +1,4 @@
-import { fromPeft, loadPeft, readPeftConfig } from '@weftjs/lora'
+import { fromPeft, loadPeft, type PeftConfig, readPeftConfig } from '@weftjs/lora'
 import { miniFolder } from '@weftjs/mini'
 import {
   attach,
@@ -6,13 +6,14 @@ import {
   loadNetwork,
   loadTokenizer,
   type ModelTokenizer,
+  sitesOf,
   type TransformerConfig,
   type Tuned,
 } from '@weftjs/model'
 import { openModel } from '@weftjs/model/node'
 import { fromBnb } from '@weftjs/quant'
-import type { Network, Params } from '@weftjs/spec'
-import { rng } from '@weftjs/tensor'
+import type { Network, Params, Rng } from '@weftjs/spec'
+import { bytesOf, rng } from '@weftjs/tensor'
 import type { Folder } from '@weftjs/tensor/checkpoint'
 import { nodeFolder } from '@weftjs/tensor/checkpoint/file'
 import { size, status, statusDone } from './terminal.ts'
@@ -44,15 +45,26 @@ export const openTokenizer = async (folder: Folder, network: Network<Transformer
   return tokenizer
 }
 
+/** A PEFT adapter on a network, with the values and the config of its folder. */
+export const attachPeft = async (
+  network: Network<TransformerConfig>,
+  path: string,
+  random: Rng,
+): Promise<{ tuned: Tuned; params: Params; config: PeftConfig }> => {
+  const folder = nodeFolder(path)
+  const config = await readPeftConfig(folder)
+  const start = fromPeft(config, network, sitesOf(network))
+  const tuned = attach(start.network, start.attachments, random, start.options)
+  return { tuned, params: await loadPeft(folder, tuned), config }
+}
+
 /** The model with a PEFT adapter, or as it is. */
 export const tunedFrom = async (
   network: Network<TransformerConfig>,
   adapter: string | undefined,
-): Promise<{ tuned: Tuned; params: Params }> => {
-  if (adapter === undefined) return { tuned: attach(network, [], rng(0)), params: {} }
-  const folder = nodeFolder(adapter)
-  const bare = attach(network, [], rng(0))
-  const start = fromPeft(await readPeftConfig(folder), network, bare.sites)
-  const tuned = attach(start.network, start.attachments, rng(0), start.options)
-  return { tuned, params: await loadPeft(folder, tuned) }
-}
+): Promise<{ tuned: Tuned; params: Params }> =>
+  adapter === undefined ? { tuned: attach(network, [], rng(0)), params: {} } : attachPeft(network, adapter, rng(0))
+
+/** bytes of a network's matrices */
+export const weigh = ({ weights }: Pick<Network, 'weights'>): number =>
+  Object.values(weights).reduce((n, w) => n + bytesOf(w.parts), 0)

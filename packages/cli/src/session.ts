@@ -1,9 +1,9 @@
 import { access, appendFile, constants, mkdir, rm } from 'node:fs/promises'
 import { basename, join } from 'node:path'
-import { inputsOf, nextToken, type Tuned } from '@weftjs/model'
+import { inputsOf, meanLoss, nextToken, type Tuned, targetsIn } from '@weftjs/model'
 import { adamw, chain, clipByGlobalNorm, constant, cosine, linear, type Schedule, sgd, train, wsd } from '@weftjs/optim'
 import type { Batch, Params, Transform } from '@weftjs/spec'
-import { type Backend, dispose, peakBytes, tidy } from '@weftjs/tensor'
+import { type Backend, dispose, peakBytes } from '@weftjs/tensor'
 import { Failure } from './fail.ts'
 import { writeJson, writeWhole } from './files.ts'
 import { lossPlot } from './plot.ts'
@@ -63,9 +63,6 @@ const transformOf = (s: TrainSettings, decays: ((name: string) => boolean) | und
       : adamw({ lr, b1, b2, weightDecay: s.weight_decay, ...(decays && { decays }) })
   return (s.clip === undefined ? inner : chain(clipByGlobalNorm(s.clip), inner)) as Transform<unknown>
 }
-
-/** numbers of a batch that the loss is measured on */
-const targetsIn = (batch: Batch): number => batch.targets.reduce((n, t) => n + (t >= 0 ? 1 : 0), 0)
 
 /**
  * Whether a run may go into a folder, asked before anything is loaded.
@@ -154,7 +151,7 @@ export const runTraining = async (run: Run): Promise<Outcome> => {
       seen += tokens
       const end = step === settings.steps
       const look = validation.length > 0 && (end || (settings.validate !== undefined && step % settings.validate === 0))
-      measured = look ? await measure(tuned, params, validation) : undefined
+      measured = look ? await meanLoss(tuned, params, validation) : undefined
       const row = {
         step,
         loss,
@@ -191,18 +188,4 @@ export const runTraining = async (run: Run): Promise<Outcome> => {
     process.off('SIGINT', onSignal)
     process.off('SIGTERM', onSignal)
   }
-}
-
-/** mean loss per target over batches */
-export const measure = async (tuned: Tuned, params: Params, batches: readonly Batch[]): Promise<number> => {
-  let [sum, count] = [0, 0]
-  for (const batch of batches) {
-    const n = targetsIn(batch)
-    if (!n) continue
-    const loss = tidy(() => nextToken(tuned.run(params, inputsOf(batch)), batch))
-    sum += (await loss.data())[0]! * n
-    count += n
-    loss.dispose()
-  }
-  return sum / count
 }

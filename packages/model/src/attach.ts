@@ -188,34 +188,27 @@ export const attach = (
         }, next),
     }
     const { hidden, head } = transformer(network.config, hooks, cache)
+    // read when the loss is made: the head, too, may add to it
+    const withPenalty = (pass: Omit<Pass, 'penalty'>): Pass => ({
+      ...pass,
+      get penalty() {
+        return penalty
+      },
+    })
     const wrapped = (site: string): boolean => bySite.get(site)?.some((b) => b.adapter.around) ?? false
     if (wrapped('model')) {
       // ids → logits as one: what comes out has passed the head already
       const key = network.config.input === 'tokens' ? 'ids' : 'pixels'
       const whole = hooks.around('model', (x) => head(hidden({ ...inputs, [key]: x })))
-      const logits = whole(inputs[key]!)
-      return {
-        hidden: logits,
-        head: (x) => x,
-        headWeight: undefined,
-        softcap: undefined,
-        get penalty() {
-          return penalty
-        },
-      }
+      return withPenalty({ hidden: whole(inputs[key]!), head: (x) => x, headWeight: undefined, softcap: undefined })
     }
-    return {
+    const plain = !wrapped('head') && !hooks.vector('head.bias') && network.config.output === 'causal'
+    return withPenalty({
       hidden: hidden(inputs),
       head,
-      headWeight:
-        !wrapped('head') && !hooks.vector('head.bias') && network.config.output === 'causal'
-          ? hooks.weight('head')
-          : undefined,
+      headWeight: plain ? hooks.weight('head') : undefined,
       softcap: network.config.logitSoftcap,
-      get penalty() {
-        return penalty
-      },
-    }
+    })
   }
 
   return {

@@ -1,6 +1,6 @@
-import type { Batch, Scalar, Tensor } from '@weftjs/spec'
-import { add, crossEntropy, logSoftmax, mul, neg, oneHot, reshape, sum, tensor, tensor1d } from '@weftjs/tensor'
-import type { Pass } from './attach.ts'
+import type { Batch, Params, Scalar, Tensor } from '@weftjs/spec'
+import { add, crossEntropy, logSoftmax, mul, neg, oneHot, reshape, sum, tensor, tensor1d, tidy } from '@weftjs/tensor'
+import type { Pass, Tuned } from './attach.ts'
 import type { Inputs } from './transformer.ts'
 
 /** A batch as tensors. Positions and segments are left out where a plain causal pass already means the same. */
@@ -12,15 +12,20 @@ export const inputsOf = ({ shape, ids, positions, segments }: Batch): Inputs => 
   return { ids: t(ids), ...(packed && { positions: t(positions), segments: t(segments) }) }
 }
 
+/** places of a batch that the loss is measured on */
+export const targetsIn = ({ targets }: Pick<Batch, 'targets'>): number =>
+  targets.reduce((n, t) => n + (t >= 0 ? 1 : 0), 0)
+
 /**
  * Mean cross-entropy over the places that have a target, in nats, plus what adapters add. For causal models the targets
  * are the next tokens; for masked ones the tokens themselves, for classifiers one class a row (shape [B, 1]).
  */
 export const nextToken = (
   { hidden, head, headWeight, penalty, softcap }: Pass,
-  { targets, shape }: Pick<Batch, 'targets' | 'shape'>,
+  batch: Pick<Batch, 'targets' | 'shape'>,
 ): Scalar => {
-  const counted = targets.reduce((n, t) => n + (t >= 0 ? 1 : 0), 0)
+  const { targets, shape } = batch
+  const counted = targetsIn(batch)
   if (!counted)
     throw new Error('the batch has no target at all: every label is -100; check the loss mask and the length')
   const ids = tensor1d(
@@ -38,4 +43,27 @@ export const nextToken = (
     ? crossEntropy(reshape(hidden, [N, -1]), headWeight.dense(), ids, weights, { softcap })
     : plain()
   return (penalty ? add(loss, penalty) : loss) as Scalar
+}
+
+/**
+ * Mean loss per target over batches, without training; undefined where none has a target. `between` is awaited after
+ * each batch, so that a page can draw.
+ */
+export const meanLoss = async (
+  tuned: Tuned,
+  params: Params,
+  batches: readonly Batch[],
+  between?: () => Promise<void>,
+): Promise<number | undefined> => {
+  let [sum, count] = [0, 0]
+  for (const batch of batches) {
+    const n = targetsIn(batch)
+    if (!n) continue
+    const loss = tidy(() => nextToken(tuned.run(params, inputsOf(batch)), batch))
+    sum += (await loss.data())[0]! * n
+    count += n
+    loss.dispose()
+    await between?.()
+  }
+  return count ? sum / count : undefined
 }

@@ -109,15 +109,14 @@ export const gradients = (
                   `${step.kernelName}: gradient of '${n}' has shape [${dx.shape}], its input [${x.shape}]`,
                 )
             }
-            return Object.values(dxs).map((dx) => clone(dx))
+            return Object.fromEntries(Object.entries(dxs).map(([n, dx]) => [n, clone(dx)]))
           })
-          const names = Object.keys(step.inputs).filter((n) => tracked.has(step.inputs[n]!.id))
-          names.forEach((n, i) => {
-            const id = step.inputs[n]!.id
+          for (const [n, dx] of Object.entries(found)) {
+            const { id } = step.inputs[n]!
             const before = grads.get(id)
-            grads.set(id, before ? add(before, found[i]!) : found[i]!)
-            if (before) dispose([before, found[i]!])
-          })
+            grads.set(id, before ? add(before, dx) : dx)
+            if (before) dispose([before, dx])
+          }
           for (const y of step.outputs)
             if (!wanted.has(y.id)) {
               grads.get(y.id)?.dispose()

@@ -87,26 +87,20 @@ export const defineKernel = <I extends Inputs, A extends object = Record<never, 
   return (inputs, attrs) => {
     const given = Object.fromEntries(Object.entries(inputs).filter(([, t]) => t)) as Record<string, Tensor>
     const names = Object.keys(given)
-    if (!gradient && names.some((n) => isLive(given[n]!))) return kernel.plain(inputs, attrs)
     const trained = new Set(names.filter((n) => isLive(given[n]!)))
+    if (!gradient && trained.size) return kernel.plain(inputs, attrs)
     const wants = (input: string): boolean => trained.has(input)
     const kept = (kernel.keeps?.(wants) ?? names).filter((n) => n === 'y' || given[n as string]) as string[]
     let early: readonly string[] = []
     return engine().runKernelFunc({
       inputs: given,
-      attrs: attrs,
+      attrs,
       forwardFunc: (backend, save) => {
-        const both = trained.size
-          ? (faster().ahead?.(inputs, attrs, backend as never) ?? kernel.ahead?.(inputs, attrs, wants))
-          : undefined
-        if (both) {
-          const { y, saved } = both
-          early = Object.keys(saved)
-          save([...kept.map((n) => (n === 'y' ? y : given[n]!)), ...Object.values(saved)])
-          return y
-        }
-        const y = forward(inputs, attrs, backend)
-        if (trained.size) save(kept.map((n) => (n === 'y' ? y : given[n]!)))
+        if (!trained.size) return forward(inputs, attrs, backend)
+        const both = faster().ahead?.(inputs, attrs, backend as never) ?? kernel.ahead?.(inputs, attrs, wants)
+        const { y, saved } = both ?? { y: forward(inputs, attrs, backend), saved: {} }
+        early = Object.keys(saved)
+        save([...kept.map((n) => (n === 'y' ? y : given[n]!)), ...Object.values(saved)])
         return y
       },
       backwardsFunc: (dy, saved) => {

@@ -11,7 +11,7 @@ export const compose = (a: Weight, b: Weight): Weight => {
   ])
   return {
     shape: [a.shape[0], b.shape[1]],
-    format: a.format ?? 'dense',
+    format: 'compose',
     parts,
     apply: (x) => a.apply(b.apply(x)),
     dense: () => matMul(a.dense(), b.dense()) as Tensor2D,

@@ -5,18 +5,17 @@ import { lookup } from './dense.ts'
 interface Attrs {
   readonly codec: Codec
   readonly shape: readonly [number, number]
+  readonly parts: Params
 }
 
 /** The decoded matrix lives within one product, forward and backward: nothing of it stays on the tape. */
 const product = defineKernel<Record<string, Tensor | undefined>, Attrs>({
   name: 'PackedMatMul',
-  plain: ({ x, ...parts }, { codec, shape }) =>
-    codec.matmul?.(x!, parts as Params, shape) ?? linear(x!, codec.decode(parts as Params, shape)),
+  plain: ({ x }, { codec, shape, parts }) => codec.matmul?.(x!, parts, shape) ?? linear(x!, codec.decode(parts, shape)),
   keeps: () => [], // the parts are constants that outlive the step: see `attrs`
-  gradient: ({ dy, attrs, shapes }) => {
-    const { codec, shape, parts } = attrs as Attrs & { parts: Params }
-    return { x: reshape(matMul(reshape(dy, [-1, shape[0]]), codec.decode(parts, shape)), shapes['x'] as number[]) }
-  },
+  gradient: ({ dy, attrs: { codec, shape, parts }, shapes }) => ({
+    x: reshape(matMul(reshape(dy, [-1, shape[0]]), codec.decode(parts, shape)), shapes['x'] as number[]),
+  }),
 })
 
 /** A matrix in a codec's format, frozen: `apply` decodes as it multiplies, and again for the gradient of x. */
@@ -28,7 +27,7 @@ export const fromParts = (codec: Codec, parts: Params, shape: readonly [number, 
   format: codec.name,
   codec,
   parts,
-  apply: (x) => product({ x, ...parts }, { codec, shape, parts } as Attrs),
+  apply: (x) => product({ x, ...parts }, { codec, shape, parts }),
   dense: () => codec.decode(parts, shape),
   like: (v) => packed(codec, v),
   rows: (index) => codec.rows?.(parts, shape, index) ?? lookup(codec.decode(parts, shape), index),

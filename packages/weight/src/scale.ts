@@ -10,9 +10,12 @@ const withPart = (parts: Params, name: string, t: Tensor): Params => {
   return { ...parts, [free]: t }
 }
 
+/** what is left of a weight that is multiplied by something: it is no longer stored in a codec's format alone */
+const unnamed = ({ codec: _, ...w }: Weight): Weight => ({ ...w, format: 'scaled' })
+
 /** s·W, s a number or a scalar tensor */
 export const scale = (s: number | Tensor, w: Weight): Weight => ({
-  ...w,
+  ...unnamed(w),
   parts: typeof s === 'number' ? w.parts : withPart(w.parts, 'scale', s),
   apply: (x) => mul(w.apply(x), s),
   dense: () => mul(w.dense(), s) as Tensor2D,
@@ -21,7 +24,7 @@ export const scale = (s: number | Tensor, w: Weight): Weight => ({
 
 /** diag(s)·W: output i times s[i]; s [out] */
 export const scaleRows = (s: Tensor, w: Weight): Weight => ({
-  ...w,
+  ...unnamed(w),
   parts: withPart(w.parts, 'rows', s),
   apply: (x) => mul(w.apply(x), s),
   dense: () => mul(expandDims(s, 1), w.dense()) as Tensor2D,
@@ -30,7 +33,7 @@ export const scaleRows = (s: Tensor, w: Weight): Weight => ({
 
 /** W·diag(s): input j times s[j]; s [in] */
 export const scaleColumns = (s: Tensor, w: Weight): Weight => ({
-  ...w,
+  ...unnamed(w),
   parts: withPart(w.parts, 'columns', s),
   apply: (x) => w.apply(mul(x, s)),
   dense: () => mul(w.dense(), s) as Tensor2D,

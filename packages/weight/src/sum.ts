@@ -14,7 +14,7 @@ export const sum = (...weights: readonly Weight[]): Weight => {
   const total = (f: (w: Weight) => Tensor): Tensor => weights.map(f).reduce((a, b) => add(a, b))
   return {
     shape: first.shape,
-    format: first.format ?? 'dense',
+    format: 'sum',
     parts: partsOf(weights),
     apply: (x) => total((w) => w.apply(x)),
     dense: () => total((w) => w.dense()) as Tensor2D,

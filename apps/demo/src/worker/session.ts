@@ -6,6 +6,7 @@ import {
   loadNetwork,
   loadTokenizer,
   type ModelTokenizer,
+  sitesOf,
   type TransformerConfig,
   type Tuned,
 } from '@weftjs/model'
@@ -178,8 +179,7 @@ export const loadAdapter = async (session: Session, files: readonly File[]): Pro
       `An adapter is adapter_config.json and adapter_model.safetensors together, or a zip with both; ${missing.join(' and ')} ${missing.length > 1 ? 'are' : 'is'} missing among ${[...found.keys()].join(', ') || 'nothing'}.`,
     )
   const folder = blobFolder(found, 'the adapter')
-  const bare = attach(network, [], rng(0))
-  const start = fromPeft(await readPeftConfig(folder), network, bare.sites)
+  const start = fromPeft(await readPeftConfig(folder), network, sitesOf(network))
   const tuned = attach(start.network, start.attachments, rng(0), start.options)
   let params: Params
   try {

@@ -1,8 +1,8 @@
 import { prepare, read } from '@weftjs/data'
-import { attach, inputsOf, nextToken, type Tuned } from '@weftjs/model'
+import { attach, inputsOf, meanLoss, nextToken } from '@weftjs/model'
 import { adamw, constant, cosine, linear, type Schedule, train } from '@weftjs/optim'
 import type { Batch, Params } from '@weftjs/spec'
-import { countParams, peakBytes, rng, tidy } from '@weftjs/tensor'
+import { countParams, peakBytes, rng } from '@weftjs/tensor'
 import type { About, Training } from '../fields.ts'
 import type { Trained, TrainRequest } from '../protocol.ts'
 import type { Context } from './main.ts'
@@ -29,19 +29,6 @@ const fresh = async (session: Session, { settings, method, options, parts }: Tra
   const at = parts.map((part) => `blocks.*.${part}`)
   const tuned = attach(network, [{ adapter: file.make(options), at }], rng(settings.seed).fork('adapters'))
   return { tuned, params: tuned.params, title: file.about.title, steps: 0 }
-}
-
-const measure = async (tuned: Tuned, params: Params, batches: readonly Batch[]): Promise<number | undefined> => {
-  let [sum, count] = [0, 0]
-  for (const batch of batches) {
-    const n = batch.targets.reduce((k, t) => k + (t >= 0 ? 1 : 0), 0)
-    const loss = tidy(() => nextToken(tuned.run(params, inputsOf(batch)), batch))
-    sum += (await loss.data())[0]! * n
-    count += n
-    loss.dispose()
-    await breathe()
-  }
-  return count ? sum / count : undefined
 }
 
 /** lets messages in: a stop, a request to generate */
@@ -89,7 +76,7 @@ export const trainAdapter = async (
   session.tuning = start
   const { tuned } = start
   if (apart.length) tell({ note: 'Measuring the loss on text kept apart…' })
-  const before = await measure(tuned, start.params, apart)
+  const before = await meanLoss(tuned, start.params, apart, breathe)
   tell({ note: 'The first step, which takes longer…' })
   const peak = peakBytes()
   peak.reset()
@@ -124,7 +111,7 @@ export const trainAdapter = async (
     if (signal.aborted) break
   }
   const done = current.steps - start.steps
-  const after = done ? await measure(tuned, current.params, apart) : undefined
+  const after = done ? await meanLoss(tuned, current.params, apart, breathe) : undefined
   return {
     steps: done,
     stopped: signal.aborted && done < steps,

@@ -1,17 +1,17 @@
 import { resolve } from 'node:path'
-import { fromPeft, type LoraOptions, loadPeft, lora, type PeftConfig, readPeftConfig, savePeft } from '@weftjs/lora'
+import { type LoraOptions, lora, type PeftConfig, savePeft } from '@weftjs/lora'
 import { type Attachment, attach, type TransformerConfig, type Tuned } from '@weftjs/model'
 import { save } from '@weftjs/model/node'
 import { quantize as pack } from '@weftjs/quant'
 import type { Network, Params } from '@weftjs/spec'
-import { bytesOf, countParams, rng } from '@weftjs/tensor'
-import { fileSink, nodeFolder } from '@weftjs/tensor/checkpoint/file'
+import { countParams, rng } from '@weftjs/tensor'
+import { fileSink } from '@weftjs/tensor/checkpoint/file'
 import { startBackend } from '../backends.ts'
 import { codecOf } from '../codecs.ts'
 import type { Call } from '../command.ts'
 import { Failure } from '../fail.ts'
 import { feed, kept } from '../feed.ts'
-import { openFolder, openNetwork, openTokenizer } from '../models.ts'
+import { attachPeft, openFolder, openNetwork, openTokenizer, weigh } from '../models.ts'
 import { type RunFile, readFinetune } from '../runfile.ts'
 import type { AdapterSettings, FinetuneFile } from '../schema.ts'
 import { checkOut } from '../session.ts'
@@ -38,12 +38,8 @@ const attachAll = async (file: RunFile<FinetuneFile>, network: Network<Transform
   const random = rng(train.seed).fork('adapters')
   const [first] = adapters
   if (first && 'from' in first) {
-    const folder = nodeFolder(await file.find(first.from, 'adapters.0.from'))
-    const config = await readPeftConfig(folder)
-    const bare = attach(network, [], random)
-    const start = fromPeft(config, network, bare.sites)
-    const tuned = attach(start.network, start.attachments, random, start.options)
-    return { tuned: { ...tuned, params: await loadPeft(folder, tuned) }, config }
+    const found = await attachPeft(network, await file.find(first.from, 'adapters.0.from'), random)
+    return { tuned: { ...found.tuned, params: found.params }, config: found.config }
   }
   const attachments = (adapters as AdapterSettings[]).map((settings, i) => {
     if (!Object.hasOwn(METHODS, settings.method))
@@ -54,9 +50,6 @@ const attachAll = async (file: RunFile<FinetuneFile>, network: Network<Transform
   })
   return { tuned: attach(network, attachments, random, trains === undefined ? {} : { train: trains }) }
 }
-
-const weigh = (network: Network<TransformerConfig>): number =>
-  Object.values(network.weights).reduce((n, w) => n + bytesOf(w.parts), 0)
 
 /** the frozen matrices in few bits, where the run file asks for it */
 const packBase = async (

@@ -1,12 +1,12 @@
 import { resolve } from 'node:path'
 import { save } from '@weftjs/model/node'
 import { quantize as pack } from '@weftjs/quant'
-import { bytesOf, type Tensor } from '@weftjs/tensor'
+import { bytesOf } from '@weftjs/tensor'
 import { startBackend } from '../backends.ts'
 import { codecOf } from '../codecs.ts'
 import type { Call } from '../command.ts'
 import { usage } from '../fail.ts'
-import { openFolder, openNetwork } from '../models.ts'
+import { openFolder, openNetwork, weigh } from '../models.ts'
 import { guardOut } from '../out.ts'
 import { packedWriter } from '../packed.ts'
 import { print, printJson, size, status, statusDone } from '../terminal.ts'
@@ -19,7 +19,7 @@ export const quantize = async ({ args: [model, out], text, flag }: Call): Promis
   const folder = await openFolder(model!)
   await guardOut(resolve(out!), folder)
   const network = await openNetwork(folder)
-  const before = weigh(network.weights)
+  const before = weigh(network)
   const at = text('at')
   const packed = await pack(network, codec, {
     consume: true,
@@ -27,7 +27,7 @@ export const quantize = async ({ args: [model, out], text, flag }: Call): Promis
     onProgress: ({ name, weights, of }) => status(`packing ${name}, ${weights} of ${of} matrices`),
   })
   statusDone()
-  const after = weigh(packed.weights)
+  const after = weigh(packed)
   const values = Object.entries(packed.weights).filter(([, w]) => w.format === codec.name)
   const bits =
     (8 * values.reduce((n, [, w]) => n + bytesOf(w.parts), 0)) /
@@ -49,6 +49,3 @@ export const quantize = async ({ args: [model, out], text, flag }: Call): Promis
     )
   return 0
 }
-
-const weigh = (weights: Readonly<Record<string, { parts: Readonly<Record<string, Tensor>> }>>): number =>
-  Object.values(weights).reduce((n, w) => n + bytesOf(w.parts), 0)
