@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { basename, dirname, join, posix } from 'node:path'
+import { outdatedModules } from './assembly.ts'
 import { outdated } from './index.ts'
 import { mended } from './lock.ts'
 import {
@@ -259,7 +260,7 @@ export const check = (): string[] => [
   ...[...files('examples'), ...apps().flatMap((a) => files(`${a}/src`))].flatMap((f) => outside(parse(f))),
   ...manifests(),
   ...texts(),
-  ...outdated().map((path) => `${path}: not as generated; run npm run generate`),
+  ...[...outdated(), ...outdatedModules()].map((path) => `${path}: not as generated; run npm run generate`),
 ]
 
 if (basename(process.argv[1] ?? '') === 'check.ts') {

@@ -117,6 +117,7 @@ export const wasm = async ({ paths }: WasmOptions = {}): Promise<Backend> => {
   segmentSum()
   if (!repaired) exact()
   repaired = true
+  ;(await import('./kernels/wasm/index.ts')).installHeapKernels()
   await installWasmMatmul(backend())
   const blas = isNode() ? await (await import('./blas.ts')).useBlas() : ''
   return { name: 'wasm', device: ['WebAssembly', blas].filter(Boolean).join(' with ') }

@@ -1,0 +1,37 @@
+/** For kernels of one's own on the heap of the wasm backend: modules compiled from AssemblyScript, tensors as addresses. */
+import { backend, engine, type Tensor, type TensorInfo } from '@tensorflow/tfjs-core'
+import { address, memoryOf, type WasmBackend } from './wasm/heap.ts'
+
+/** base64 of a module that imports its memory as `env.memory` and brings no data; `relaxed` uses relaxed SIMD */
+export interface HeapModule {
+  readonly simd: string
+  readonly relaxed: string
+}
+/** A routine takes addresses in bytes, whole numbers and floats. */
+export type Routines = Readonly<Record<string, (...values: number[]) => number>>
+
+const bytesOf = (base64: string): Uint8Array<ArrayBuffer> => Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))
+
+const instances = new WeakMap<object, Map<HeapModule, Routines | undefined>>()
+
+const instantiate = (module: HeapModule, memory: WebAssembly.Memory | undefined): Routines | undefined => {
+  const bytes = [module.relaxed, module.simd].map(bytesOf).find((b) => WebAssembly.validate(b))
+  if (!memory || !bytes) return undefined
+  return new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: { memory } }).exports as unknown as Routines
+}
+
+/** The module's routines on the current wasm backend's heap; undefined where it has no SIMD or keeps its memory to itself. */
+export const routines = (module: HeapModule): Routines | undefined => {
+  const current = backend() as unknown as WasmBackend
+  const known = instances.get(current) ?? new Map<HeapModule, Routines | undefined>()
+  instances.set(current, known)
+  if (!known.has(module)) known.set(module, instantiate(module, memoryOf(current)))
+  return known.get(module)
+}
+
+/** Byte address of a tensor on the heap. It stays; views of the heap do not: the next tensor made may replace them. */
+export const addressOf = (t: TensorInfo): number => address(backend() as unknown as WasmBackend, t)
+
+/** A tensor of float32 whose values are to be written. Make all outputs before the first address is taken. */
+export const output = (shape: readonly number[]): Tensor =>
+  engine().makeTensorFromTensorInfo((backend() as unknown as WasmBackend).makeOutput(shape, 'float32'))

@@ -1,0 +1,10 @@
+import { routines } from '../../heap.ts'
+import { accelerate } from '../../kernel.ts'
+import * as module from '../../wasm/norm.generated.ts'
+import { rmsNorm } from './norm.ts'
+
+/** Fused kernels on the wasm heap in the place of composed ops; nothing changes where the engine cannot run them. */
+export const installHeapKernels = (): void => {
+  if (!routines(module)) return
+  accelerate('wasm', { RmsNorm: rmsNorm })
+}
