@@ -36,22 +36,30 @@ const blasGemm = (lib: NativeLibrary, base: () => number, small: Gemm | undefine
     'void cblas_sgemv(int order, int ta, int m, int n, float alpha, uintptr_t a, int lda, uintptr_t x, int incx, float beta, uintptr_t y, int incy)',
   )
   // y [rows or columns of w] = op(W)·x with W [rows, columns] as it is stored
-  const vector = (w: number, rows: number, columns: number, transpose: boolean, x: number, y: number): void =>
-    sgemv(ROW_MAJOR, transpose ? YES : NO, rows, columns, 1, w, columns, x, 1, 0, y, 1)
+  const vector = (
+    w: number,
+    rows: number,
+    columns: number,
+    transpose: boolean,
+    x: number,
+    y: number,
+    beta: number,
+  ): void => sgemv(ROW_MAJOR, transpose ? YES : NO, rows, columns, 1, w, columns, x, 1, beta, y, 1)
 
   return (product: Product): void => {
-    const { m, n, k, transposeA, transposeB, a, b, c } = product
+    const { m, n, k, transposeA, transposeB, a, b, c, add } = product
     if (small && (m * n * k < SMALL || (m > 1 && m <= SKINNY))) {
       small(product)
       return
     }
     const heap = base()
-    if (m === 1) vector(heap + b, transposeB ? n : k, transposeB ? k : n, !transposeB, heap + a, heap + c)
-    else if (n === 1) vector(heap + a, transposeA ? k : m, transposeA ? m : k, transposeA, heap + b, heap + c)
+    const beta = add ? 1 : 0
+    if (m === 1) vector(heap + b, transposeB ? n : k, transposeB ? k : n, !transposeB, heap + a, heap + c, beta)
+    else if (n === 1) vector(heap + a, transposeA ? k : m, transposeA ? m : k, transposeA, heap + b, heap + c, beta)
     else {
       const [lda, ldb] = [transposeA ? m : k, transposeB ? k : n]
       const [ta, tb] = [transposeA ? YES : NO, transposeB ? YES : NO]
-      sgemm(ROW_MAJOR, ta, tb, m, n, k, 1, heap + a, lda, heap + b, ldb, 0, heap + c, n)
+      sgemm(ROW_MAJOR, ta, tb, m, n, k, 1, heap + a, lda, heap + b, ldb, beta, heap + c, n)
     }
   }
 }

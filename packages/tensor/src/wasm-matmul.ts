@@ -18,16 +18,16 @@ const gemmFrom = (kernels: GemmModule, rowsOfTile: number, scratch: number): Gem
   const left = scratch + 4 * KC * NC
   const call = (name: string, ...values: number[]): void => kernels[name]!(...values)
 
-  const gemm: Gemm = ({ m, n, k, transposeA, transposeB, a, b, c }) => {
+  const gemm: Gemm = ({ m, n, k, transposeA, transposeB, a, b, c, add = false }) => {
     // a single column is a row of the transposed product
-    if (n === 1 && m > 1) return gemm({ m: 1, n: m, k, transposeA: false, transposeB: !transposeA, a: b, b: a, c })
-    if (transposeB && m <= DOTS && (m === 1 || !transposeA)) {
+    if (n === 1 && m > 1) return gemm({ m: 1, n: m, k, transposeA: false, transposeB: !transposeA, a: b, b: a, c, add })
+    if (!add && transposeB && m <= DOTS && (m === 1 || !transposeA)) {
       for (let j = 0; j < n; j += DOT_BLOCK)
         for (let i = 0; i < m; i++)
           call('dots', a + 4 * i * k, b + 4 * j * k, 4 * k, c + 4 * (i * n + j), Math.min(DOT_BLOCK, n - j), k)
       return
     }
-    if (m === 1) return call('combination', a, b, 4 * n, c, n, k)
+    if (!add && m === 1) return call('combination', a, b, 4 * n, c, n, k)
     const tiles = Math.ceil(m / rowsOfTile)
     const blocks = Math.ceil(k / KC)
     const depth = Math.ceil(k / blocks / 4) * 4
@@ -48,10 +48,10 @@ const gemmFrom = (kernels: GemmModule, rowsOfTile: number, scratch: number): Gem
           const start = transposeA ? left : a + 4 * (i * k + p)
           const at = c + 4 * (i * n + j)
           const tile = kernels[transposeA ? `packed${rows}` : `rows${rows}`]!
-          const add = p > 0 ? 1 : 0
-          if (from > 0) tile(start, 4 * k, b + 4 * (p * n + j), 4 * n, 32, at, 4 * n, from, kc, add)
+          const more = add || p > 0 ? 1 : 0
+          if (from > 0) tile(start, 4 * k, b + 4 * (p * n + j), 4 * n, 32, at, 4 * n, from, kc, more)
           if (from < width)
-            tile(start, 4 * k, panels + 4 * from * kc, 32, 32 * kc, at + 4 * from, 4 * n, width - from, kc, add)
+            tile(start, 4 * k, panels + 4 * from * kc, 32, 32 * kc, at + 4 * from, 4 * n, width - from, kc, more)
           i += rows
         }
       }

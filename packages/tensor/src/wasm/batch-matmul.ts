@@ -20,6 +20,8 @@ export interface Product {
   readonly a: number
   readonly b: number
   readonly c: number
+  /** the product is added to what C holds */
+  readonly add?: boolean
 }
 export type Gemm = (product: Product) => void
 
