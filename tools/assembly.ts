@@ -57,11 +57,18 @@ const sources = (): string[] => packages().flatMap((p) => listed(join(p, 'assemb
 const moduleOf = (source: string): string =>
   join(source, '..', '..', 'src', 'wasm', `${basename(source, '.ts')}.generated.ts`)
 
+/** a file and what it imports, in a fixed order */
+const closure = (file: string, seen: Set<string> = new Set()): Set<string> => {
+  if (seen.has(file)) return seen
+  seen.add(file)
+  for (const [, from] of read(file).matchAll(/from '(\.[^']+)'/g)) closure(`${join(dirname(file), from!)}.ts`, seen)
+  return seen
+}
+
 /** of all that a module is made from: so that a check need not compile */
 const fingerprint = (source: string): string => {
-  const shared = packages().flatMap((p) => listed(join(p, 'assembly', 'lib')))
   const hash = createHash('sha256').update(JSON.stringify([OPTIONS, manifest('.').devDependencies?.['assemblyscript']]))
-  for (const file of [source, ...shared]) hash.update(read(file).replaceAll('\r\n', '\n'))
+  for (const file of closure(source)) hash.update(read(file).replaceAll('\r\n', '\n'))
   return hash.digest('hex').slice(0, 16)
 }
 

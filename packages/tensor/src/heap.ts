@@ -35,3 +35,7 @@ export const addressOf = (t: TensorInfo): number => address(backend() as unknown
 /** A tensor of float32 whose values are to be written. Make all outputs before the first address is taken. */
 export const output = (shape: readonly number[]): Tensor =>
   engine().makeTensorFromTensorInfo((backend() as unknown as WasmBackend).makeOutput(shape, 'float32'))
+
+/** A view of the heap, good until the next tensor is made. */
+export const heapBytes = (at: number, bytes: number): Uint8Array<ArrayBuffer> =>
+  (backend() as unknown as WasmBackend).wasm.HEAPU8.subarray(at, at + bytes) as Uint8Array<ArrayBuffer>

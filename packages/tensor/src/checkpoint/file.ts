@@ -35,25 +35,30 @@ export const fromFile = async (path: string): Promise<ByteSource> => {
   const file = handle
   const source = { size, name: path }
   let closed = false
+  const readInto = async (start: number, target: Uint8Array): Promise<void> => {
+    checkRange(start, start + target.byteLength, source)
+    if (closed) throw new CheckpointError('already closed; open it again', { file: path })
+    for (let done = 0; done < target.byteLength; ) {
+      // one system call reads at most 2³¹ bytes
+      const length = Math.min(target.byteLength - done, 1 << 30)
+      const { bytesRead } = await file.read(target, done, length, start + done)
+      if (bytesRead === 0)
+        throw new CheckpointError(
+          `ends at byte ${start + done}, it was ${size} bytes long when opened; open it again`,
+          {
+            file: path,
+          },
+        )
+      done += bytesRead
+    }
+  }
   return {
     ...source,
+    readInto,
     read: async (start, end) => {
       checkRange(start, end, source)
-      if (closed) throw new CheckpointError('already closed; open it again', { file: path })
       const bytes = new Uint8Array(end - start)
-      for (let done = 0; done < bytes.byteLength; ) {
-        // one system call reads at most 2³¹ bytes
-        const length = Math.min(bytes.byteLength - done, 1 << 30)
-        const { bytesRead } = await file.read(bytes, done, length, start + done)
-        if (bytesRead === 0)
-          throw new CheckpointError(
-            `ends at byte ${start + done}, it was ${size} bytes long when opened; open it again`,
-            {
-              file: path,
-            },
-          )
-        done += bytesRead
-      }
+      await readInto(start, bytes)
       return bytes
     },
     close: async () => {

@@ -99,6 +99,7 @@ const openShards = async (folder: Folder, index: string): Promise<Checkpoint> =>
     has: (name) => map.has(name),
     entry: (name) => find(name).entry(name),
     read: async (name) => find(name).read(name),
+    readInto: async (name, target, from) => find(name).readInto(name, target, from),
     close,
   })
 }

@@ -28,6 +28,8 @@ export interface Checkpoint {
   /** @throws CheckpointError when there is no such tensor */
   entry(name: string): Entry
   read(name: string): Promise<TensorBytes>
+  /** fills `target` with the tensor's bytes from `from` on (0) @throws CheckpointError where it asks for more than there is */
+  readInto(name: string, target: Uint8Array, from?: number): Promise<void>
   /** a floating tensor as float32 @throws CheckpointError for integers and C64 */
   floats(name: string): Promise<Float32Array>
   /** an integer or BOOL tensor as int32 @throws CheckpointError for floats and values outside int32 */
@@ -45,9 +47,9 @@ export const missing = (file: string, tensor: string, names: readonly string[]):
   return new CheckpointError(`not in this checkpoint; ${listed}`, { file, tensor })
 }
 
-/** Completes `entry` and `read` to a checkpoint. */
+/** Completes `entry`, `read` and `readInto` to a checkpoint. */
 export const checkpointOf = (
-  parts: Pick<Checkpoint, 'name' | 'metadata' | 'names' | 'has' | 'entry' | 'read' | 'close'>,
+  parts: Pick<Checkpoint, 'name' | 'metadata' | 'names' | 'has' | 'entry' | 'read' | 'readInto' | 'close'>,
 ): Checkpoint => ({
   ...parts,
   floats: async (name) => {
@@ -91,6 +93,20 @@ export const openSafetensors = async (source: ByteSource): Promise<Checkpoint> =
         if (data.byteLength !== end - start)
           throw new CheckpointError(`${data.byteLength} of ${end - start} bytes came; ${remedy}`, { file, tensor })
         return { dtype, shape, data }
+      },
+      readInto: async (tensor, target, from = 0) => {
+        const { start, end } = find(tensor)
+        const to = start + from + target.byteLength
+        if (!(from >= 0 && to <= end))
+          throw new CheckpointError(`bytes ${from} to ${to - start} asked of ${end - start}`, { file, tensor })
+        await reading(
+          { file, tensor },
+          async () => {
+            if (source.readInto) await source.readInto(start + from, target)
+            else target.set(await source.read(start + from, to))
+          },
+          remedy,
+        )
       },
       close,
     })

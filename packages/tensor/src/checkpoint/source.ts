@@ -8,6 +8,8 @@ export interface ByteSource {
   readonly name: string
   /** bytes [start, end), exactly; the array may be a view of the source, so do not write into it */
   read(start: number, end: number): Promise<Uint8Array>
+  /** fills `target` with the bytes from `start` on, where that saves a copy */
+  readInto?(start: number, target: Uint8Array): Promise<void>
   close?(): Promise<void> | void
 }
 
