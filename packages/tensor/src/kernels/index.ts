@@ -1,6 +1,6 @@
 export { type Activation, activate, glu } from './activation.ts'
 export { type AttentionOptions, attention } from './attention.ts'
 export { type CrossEntropyOptions, crossEntropy } from './cross-entropy.ts'
-export { linear } from './linear.ts'
+export { addLowRank, linear, linearLowRank } from './linear.ts'
 export { layerNorm, rmsNorm } from './norm.ts'
 export { rotary } from './rotary.ts'

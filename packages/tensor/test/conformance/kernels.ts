@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import * as w from '../../src/index.ts'
 import { exactly, floats, type Row, type Value } from './case.ts'
+import { products } from './linear.ts'
 import { fixed, row } from './ops.ts'
 
 const rowsOf = fc.constantFrom<number[][]>([1], [7], [1, 1], [2, 3], [1, 67], [3, 1, 5])
@@ -77,16 +78,6 @@ const simple: Row[] = [
       fixed({ inputs: [exactly([6], [-1e4, -90, -12, 12, 90, 1e4])], f: (t) => w.activate(t!, a) }),
     ),
   ]),
-  row(
-    'linear',
-    fc
-      .tuple(rowsOf, width, width, fc.constantFrom([0, 1], [0], [1]))
-      .chain(([s, m, n, wrt]) =>
-        fc
-          .tuple(floats([...s, m], -1, 1), floats([n, m], -1, 1))
-          .map((inputs) => ({ inputs, f: (x, k) => w.linear(x!, k!), wrt, note: `wrt ${wrt}` })),
-      ),
-  ),
 ]
 
 /** batch, query heads, key-value heads, queries, keys, head width */
@@ -192,4 +183,4 @@ const losses: Row[] = [
   ),
 ]
 
-export const fused: readonly Row[] = [...simple, ...attended, ...losses]
+export const fused: readonly Row[] = [...simple, ...attended, ...losses, ...products]
