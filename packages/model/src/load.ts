@@ -1,5 +1,5 @@
 import type { Config, Network, Tensor, Tensor2D, Weight } from '@weftjs/spec'
-import { dispose, keep, tensor, tidy, transpose } from '@weftjs/tensor'
+import { dispose, keep, tidy, transpose } from '@weftjs/tensor'
 import {
   bitsOf,
   type Checkpoint,
@@ -9,6 +9,8 @@ import {
   isFloating,
   openCheckpoint,
 } from '@weftjs/tensor/checkpoint'
+import { readTensor } from '@weftjs/tensor/read-tensor'
+import { checkRoom } from '@weftjs/tensor/room'
 import { dense } from '@weftjs/weight'
 import {
   type Architecture,
@@ -41,6 +43,9 @@ export interface LoadOptions {
   readonly signal?: AbortSignal
 }
 
+/** tensors that are read at a time */
+const READERS = 4
+
 /** an entry of the checkpoint that has a place here */
 interface Found {
   readonly name: Name & { readonly row: number }
@@ -50,8 +55,8 @@ interface Found {
 
 /**
  * A Hugging Face folder (config.json, safetensors whole or sharded) as a network; floats of any width become float32.
- * All names and shapes are checked against the config before the first tensor is read, and no more than one tensor is
- * held beside the network.
+ * All names and shapes are checked against the config before the first tensor is read, and no more than a few tensors
+ * are held beside the network.
  * @throws Error that names the field of config.json, CheckpointError that names the tensor: missing, of another shape
  */
 export const loadNetwork = async (
@@ -68,32 +73,38 @@ export const loadNetwork = async (
   const checkpoint = await openCheckpoint(folder)
   const weights: Record<string, Weight> = {}
   const vectors: Record<string, Tensor> = {}
+  const made = new Map<string, Tensor>()
   try {
     const { plain, special } = await inventory(checkpoint, architecture, config, packed)
+    for (const { name, weight } of special) weights[name.name] = weight
+    checkRoom(plain.map(({ name, shape }) => ({ name: name.name, elements: shape.reduce((p, n) => p * n, 1) })))
     const used = new Set(plain.map((f) => f.hf))
     const dtypes = new Map<number, Dtype>()
     let bytes = 0
-    for (const { name, weight } of special) {
-      weights[name.name] = weight
-      bytes += Object.values(weight.parts).reduce((n, t) => n + t.size * 4, 0)
-    }
-    for (const [i, { name, hf, shape }] of plain.entries()) {
+    for (const { weight } of special) bytes += Object.values(weight.parts).reduce((n, t) => n + t.size * 4, 0)
+    let tensors = special.length
+    const load = async ({ name, hf, shape }: Found): Promise<void> => {
       signal?.throwIfAborted()
-      const read = await readTensor(checkpoint, hf, name, shape)
-      if (placeOf(config, name.name).axes) weights[name.name] = dense(read as Tensor2D)
-      else vectors[name.name] = read
+      const read = await readFloats(checkpoint, hf, name, shape)
+      made.set(name.name, read)
       const { dtype } = checkpoint.entry(hf)
       const before = dtypes.get(name.row)
       if (!before || bitsOf(dtype) > bitsOf(before)) dtypes.set(name.row, dtype)
       bytes += read.size * 4
-      onProgress?.({ tensors: i + 1 + special.length, of: plain.length + special.length, bytes })
+      onProgress?.({ tensors: ++tensors, of: plain.length + special.length, bytes })
+    }
+    await eachOf(plain, READERS, load)
+    for (const { name } of plain) {
+      const read = made.get(name.name)!
+      if (placeOf(config, name.name).axes) weights[name.name] = dense(read as Tensor2D)
+      else vectors[name.name] = read
     }
     const names = config.names.map((n, row) => (dtypes.has(row) ? { ...n, dtype: dtypes.get(row)! } : n))
     const ignored = checkpoint.names.filter((n) => !used.has(n) && !special.some((s) => s.owns(n)))
     if (ignored.length) onIgnored?.(ignored)
     return { config: { ...config, names }, weights, vectors }
   } catch (error) {
-    dispose([...Object.values(weights).flatMap((w) => Object.values(w.parts)), ...Object.values(vectors)])
+    dispose([...Object.values(weights).flatMap((w) => Object.values(w.parts)), ...made.values()])
     throw error
   } finally {
     await checkpoint.close()
@@ -181,18 +192,33 @@ export const storedShape = (
   return shape
 }
 
-const readTensor = async (
+const readFloats = async (
   checkpoint: Checkpoint,
   hf: string,
   { layout }: Name,
   shape: readonly number[],
 ): Promise<Tensor> => {
-  const values = await checkpoint.floats(hf)
-  return tidy(() => {
-    if (layout === 'transposed' && shape.length === 2)
-      return keep(transpose(tensor(values, [...shape].reverse(), 'float32')))
-    return keep(tensor(values, shape as number[], 'float32'))
-  })
+  if (layout !== 'transposed' || shape.length !== 2) return readTensor(checkpoint, hf, shape)
+  const stored = await readTensor(checkpoint, hf, [...shape].reverse())
+  try {
+    return tidy(() => keep(transpose(stored)))
+  } finally {
+    stored.dispose()
+  }
+}
+
+/** f of every item, `width` at a time; after a failure nothing new begins, and what has begun is waited for */
+const eachOf = async <T>(items: readonly T[], width: number, f: (item: T) => Promise<void>): Promise<void> => {
+  let next = 0
+  let failure: { error: unknown } | undefined
+  const run = async (): Promise<void> => {
+    while (next < items.length && !failure)
+      await f(items[next++]!).catch((error: unknown) => {
+        failure ??= { error }
+      })
+  }
+  await Promise.all(Array.from({ length: width }, run))
+  if (failure) throw failure.error
 }
 
 /** @throws CheckpointError when the file is missing or no JSON object */
