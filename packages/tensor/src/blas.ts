@@ -35,31 +35,33 @@ const blasGemm = (lib: NativeLibrary, base: () => number, small: Gemm | undefine
   const sgemv = lib.func(
     'void cblas_sgemv(int order, int ta, int m, int n, float alpha, uintptr_t a, int lda, uintptr_t x, int incx, float beta, uintptr_t y, int incy)',
   )
-  // y [rows or columns of w] = op(W)·x with W [rows, columns] as it is stored
+  // y [rows or columns of w] = op(W)·x with W [rows, columns] as it is stored, its rows `ld` apart
   const vector = (
-    w: number,
-    rows: number,
-    columns: number,
+    [w, rows, columns, ld]: readonly [number, number, number, number],
     transpose: boolean,
-    x: number,
-    y: number,
+    [x, stepX]: readonly [number, number],
+    [y, stepY]: readonly [number, number],
     beta: number,
-  ): void => sgemv(ROW_MAJOR, transpose ? YES : NO, rows, columns, 1, w, columns, x, 1, beta, y, 1)
+  ): void => sgemv(ROW_MAJOR, transpose ? YES : NO, rows, columns, 1, w, ld, x, stepX, beta, y, stepY)
 
   return (product: Product): void => {
-    const { m, n, k, transposeA, transposeB, a, b, c, add } = product
+    const { m, n, k, transposeA, transposeB, a, b, c, add, lda = transposeA ? m : k, ldc = n } = product
     if (small && (m * n * k < SMALL || (m > 1 && m <= SKINNY))) {
       small(product)
       return
     }
     const heap = base()
     const beta = add ? 1 : 0
-    if (m === 1) vector(heap + b, transposeB ? n : k, transposeB ? k : n, !transposeB, heap + a, heap + c, beta)
-    else if (n === 1) vector(heap + a, transposeA ? k : m, transposeA ? m : k, transposeA, heap + b, heap + c, beta)
-    else {
-      const [lda, ldb] = [transposeA ? m : k, transposeB ? k : n]
+    const ldb = transposeB ? k : n
+    if (m === 1) {
+      const right = [heap + b, transposeB ? n : k, ldb, ldb] as const
+      vector(right, !transposeB, [heap + a, transposeA ? lda : 1], [heap + c, 1], beta)
+    } else if (n === 1) {
+      const left = [heap + a, transposeA ? k : m, transposeA ? m : k, lda] as const
+      vector(left, transposeA, [heap + b, 1], [heap + c, ldc], beta)
+    } else {
       const [ta, tb] = [transposeA ? YES : NO, transposeB ? YES : NO]
-      sgemm(ROW_MAJOR, ta, tb, m, n, k, 1, heap + a, lda, heap + b, ldb, beta, heap + c, n)
+      sgemm(ROW_MAJOR, ta, tb, m, n, k, 1, heap + a, lda, heap + b, ldb, beta, heap + c, ldc)
     }
   }
 }

@@ -18,16 +18,20 @@ const gemmFrom = (kernels: GemmModule, rowsOfTile: number, scratch: number): Gem
   const left = scratch + 4 * KC * NC
   const call = (name: string, ...values: number[]): void => kernels[name]!(...values)
 
-  const gemm: Gemm = ({ m, n, k, transposeA, transposeB, a, b, c, add = false }) => {
+  const gemm: Gemm = ({ m, n, k, transposeA, transposeB, a, b, c, add = false, ...strides }) => {
+    const { lda = transposeA ? m : k, ldc = n } = strides
+    const contiguous = lda === (transposeA ? m : k) && ldc === n
     // a single column is a row of the transposed product
-    if (n === 1 && m > 1) return gemm({ m: 1, n: m, k, transposeA: false, transposeB: !transposeA, a: b, b: a, c, add })
-    if (!add && transposeB && m <= DOTS && (m === 1 || !transposeA)) {
+    if (n === 1 && m > 1 && contiguous)
+      return gemm({ m: 1, n: m, k, transposeA: false, transposeB: !transposeA, a: b, b: a, c, add })
+    const inRows = !transposeA || (m === 1 && lda === 1)
+    if (!add && transposeB && m <= DOTS && inRows) {
       for (let j = 0; j < n; j += DOT_BLOCK)
         for (let i = 0; i < m; i++)
-          call('dots', a + 4 * i * k, b + 4 * j * k, 4 * k, c + 4 * (i * n + j), Math.min(DOT_BLOCK, n - j), k)
+          call('dots', a + 4 * i * lda, b + 4 * j * k, 4 * k, c + 4 * (i * ldc + j), Math.min(DOT_BLOCK, n - j), k)
       return
     }
-    if (!add && m === 1) return call('combination', a, b, 4 * n, c, n, k)
+    if (!add && m === 1 && inRows) return call('combination', a, b, 4 * n, c, n, k)
     const tiles = Math.ceil(m / rowsOfTile)
     const blocks = Math.ceil(k / KC)
     const depth = Math.ceil(k / blocks / 4) * 4
@@ -44,14 +48,14 @@ const gemmFrom = (kernels: GemmModule, rowsOfTile: number, scratch: number): Gem
             call(`columns${Math.min(8, width - q)}`, b + 4 * (p * n + j + q), 4 * n, panels + 4 * q * kc, 32, kc)
         for (let t = 0, i = 0; t < tiles; t++) {
           const rows = Math.floor((m * (t + 1)) / tiles) - i
-          if (transposeA) call(`columns${rows}`, a + 4 * (p * m + i), 4 * m, left, 4 * rows, kc)
-          const start = transposeA ? left : a + 4 * (i * k + p)
-          const at = c + 4 * (i * n + j)
+          if (transposeA) call(`columns${rows}`, a + 4 * (p * lda + i), 4 * lda, left, 4 * rows, kc)
+          const start = transposeA ? left : a + 4 * (i * lda + p)
+          const at = c + 4 * (i * ldc + j)
           const tile = kernels[transposeA ? `packed${rows}` : `rows${rows}`]!
           const more = add || p > 0 ? 1 : 0
-          if (from > 0) tile(start, 4 * k, b + 4 * (p * n + j), 4 * n, 32, at, 4 * n, from, kc, more)
+          if (from > 0) tile(start, 4 * lda, b + 4 * (p * n + j), 4 * n, 32, at, 4 * ldc, from, kc, more)
           if (from < width)
-            tile(start, 4 * k, panels + 4 * from * kc, 32, 32 * kc, at + 4 * from, 4 * n, width - from, kc, more)
+            tile(start, 4 * lda, panels + 4 * from * kc, 32, 32 * kc, at + 4 * from, 4 * ldc, width - from, kc, more)
           i += rows
         }
       }

@@ -8,7 +8,7 @@ import {
 } from '@tensorflow/tfjs-core'
 import { address, type WasmBackend } from './heap.ts'
 
-/** C [m, n] = op(A) [m, k] · op(B) [k, n]; addresses in bytes, every matrix dense and row by row as it is stored. */
+/** C [m, n] = op(A) [m, k] · op(B) [k, n]; addresses in bytes, every matrix row by row as it is stored, B dense. */
 export interface Product {
   readonly m: number
   readonly n: number
@@ -20,6 +20,10 @@ export interface Product {
   readonly a: number
   readonly b: number
   readonly c: number
+  /** floats from one row of A, as it is stored, to the next; default: dense */
+  readonly lda?: number
+  /** and of C */
+  readonly ldc?: number
   /** the product is added to what C holds */
   readonly add?: boolean
 }
