@@ -34,3 +34,20 @@ export function exp(x: v128): v128 {
 export function exp1(x: f32): f32 {
   return f32x4.extract_lane(exp(f32x4.splat(x)), 0)
 }
+
+/** tanh x to about 2 units in the last place: a polynomial near zero, where 1 − 2/(e²ˣ + 1) cancels */
+export function tanh(x: v128): v128 {
+  const size = f32x4.abs(x)
+  const far = f32x4.sub(
+    f32x4.splat(1),
+    f32x4.div(f32x4.splat(2), f32x4.add(exp(f32x4.add(size, size)), f32x4.splat(1))),
+  )
+  const z = f32x4.mul(x, x)
+  let p = madd(f32x4.splat(-5.70498872745e-3), z, f32x4.splat(2.06390887954e-2))
+  p = madd(p, z, f32x4.splat(-5.37397155531e-2))
+  p = madd(p, z, f32x4.splat(1.33314422036e-1))
+  p = madd(p, z, f32x4.splat(-3.33332819422e-1))
+  const near = madd(f32x4.mul(p, z), x, x)
+  const signed = v128.or(far, v128.and(x, i32x4.splat(0x80000000)))
+  return v128.bitselect(near, signed, f32x4.lt(size, f32x4.splat(0.625)))
+}
