@@ -1,5 +1,6 @@
 export { compose } from './compose.ts'
 export { dense, lookup } from './dense.ts'
+export { affine } from './known.ts'
 export { lowRank } from './low-rank.ts'
 export { matchNames } from './names.ts'
 export { fromParts, packed } from './packed.ts'

@@ -1,6 +1,7 @@
 import type { Params, Tensor, Tensor2D, Weight } from '@weftjs/spec'
 import { expandDims, mul } from '@weftjs/tensor'
 import { lookup } from './dense.ts'
+import { know, knownOf } from './known.ts'
 import { rowsOf } from './sum.ts'
 
 /** parts with one more, under a name that is free: scales of scales keep both */
@@ -14,13 +15,17 @@ const withPart = (parts: Params, name: string, t: Tensor): Params => {
 const unnamed = ({ codec: _, ...w }: Weight): Weight => ({ ...w, format: 'scaled' })
 
 /** s·W, s a number or a scalar tensor */
-export const scale = (s: number | Tensor, w: Weight): Weight => ({
-  ...unnamed(w),
-  parts: typeof s === 'number' ? w.parts : withPart(w.parts, 'scale', s),
-  apply: (x) => mul(w.apply(x), s),
-  dense: () => mul(w.dense(), s) as Tensor2D,
-  rows: (index) => mul(rowsOf(w, index), s),
-})
+export const scale = (s: number | Tensor, w: Weight): Weight => {
+  const scaled: Weight = {
+    ...unnamed(w),
+    parts: typeof s === 'number' ? w.parts : withPart(w.parts, 'scale', s),
+    apply: (x) => mul(w.apply(x), s),
+    dense: () => mul(w.dense(), s) as Tensor2D,
+    rows: (index) => mul(rowsOf(w, index), s),
+  }
+  const { factors } = knownOf(w)
+  return factors && typeof s === 'number' ? know(scaled, { factors: { ...factors, scale: s * factors.scale } }) : scaled
+}
 
 /** diag(s)·W: output i times s[i]; s [out] */
 export const scaleRows = (s: Tensor, w: Weight): Weight => ({

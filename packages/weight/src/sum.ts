@@ -1,9 +1,23 @@
 import type { Params, Tensor, Tensor2D, Weight } from '@weftjs/spec'
-import { add } from '@weftjs/tensor'
+import { add, addLowRank, linearLowRank } from '@weftjs/tensor'
 import { lookup } from './dense.ts'
+import { affine, know, knownOf } from './known.ts'
 
 const partsOf = (weights: readonly Weight[]): Params =>
   Object.fromEntries(weights.flatMap((w, i) => Object.entries(w.parts).map(([n, t]) => [`${i}.${n}`, t])))
+
+/** x·(W₁ + W₂ + ...)ᵀ + bias: what is of low rank goes into another's product, or is added to it without a temporary */
+const applied = (weights: readonly Weight[], x: Tensor, bias?: Tensor): Tensor => {
+  const others = weights.filter((w) => !knownOf(w).factors)
+  let low = weights.map((w) => knownOf(w).factors).filter((f) => f !== undefined)
+  const base = others[0] ?? weights[0]!
+  if (!others.length) low = low.slice(1)
+  const { matrix } = knownOf(base)
+  const first = matrix && low.shift()
+  const start = first ? linearLowRank(x, matrix, first.a, first.b, first.scale, bias) : affine(base, x, bias)
+  const most = others.slice(1).reduce((y, w) => add(y, w.apply(x)), start)
+  return low.reduce((y, { a, b, scale }) => addLowRank(y, x, a, b, scale), most)
+}
 
 /** W₁ + W₂ + ...; `like` keeps the format of the first, which is the base */
 export const sum = (...weights: readonly Weight[]): Weight => {
@@ -12,15 +26,16 @@ export const sum = (...weights: readonly Weight[]): Weight => {
   const odd = weights.find((w) => w.shape.join() !== first.shape.join())
   if (odd) throw new Error(`sum: shapes [${first.shape}] and [${odd.shape}] differ`)
   const total = (f: (w: Weight) => Tensor): Tensor => weights.map(f).reduce((a, b) => add(a, b))
-  return {
+  const whole: Weight = {
     shape: first.shape,
     format: 'sum',
     parts: partsOf(weights),
-    apply: (x) => total((w) => w.apply(x)),
+    apply: (x) => applied(weights, x),
     dense: () => total((w) => w.dense()) as Tensor2D,
     like: first.like,
     rows: (index) => total((w) => rowsOf(w, index)),
   }
+  return know(whole, { affine: (x, bias) => applied(weights, x, bias) })
 }
 
 /** rows of any weight, from its dense form where it has no better way */

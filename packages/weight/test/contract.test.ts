@@ -39,7 +39,7 @@ const WEIGHTS: Readonly<Record<string, Readonly<Record<string, (rng: Rng) => Wei
 const files = import.meta.glob('../src/*.ts', { eager: true })
 it('every file is here', () => {
   expect(Object.keys(WEIGHTS).sort()).toEqual(
-    factories(files, ['names'])
+    factories(files, ['known', 'names'])
       .map((f) => f.name)
       .sort(),
   )
