@@ -3,12 +3,16 @@ import { engine } from './engine.ts'
 import { isLive } from './grad.ts'
 
 export type Inputs = Record<string, Tensor | undefined>
+/** one tensor, or several in their order */
+export type Outputs = Tensor | readonly Tensor[]
 
 /** What a kernel's gradient is given. */
 export interface Backward<I extends Inputs, A> {
   /** gradient of the (first) output */
   readonly dy: Tensor
-  /** inputs by name and the output as `y`, as far as `keeps` asked for them */
+  /** gradients of all outputs in their order; zeros where an output reaches nothing */
+  readonly dys: readonly Tensor[]
+  /** inputs by name and the (first) output as `y`, as far as `keeps` asked for them */
   readonly saved: { readonly [K in keyof I | 'y']: Tensor } & Readonly<Record<string, Tensor>>
   readonly attrs: A
   /** is the gradient of this input wanted? */
@@ -18,25 +22,26 @@ export interface Backward<I extends Inputs, A> {
 }
 
 /** Faster ways to one kernel on one backend. Each may decline a call by returning undefined; then the reference runs. */
-export interface Faster<I extends Inputs, A extends object> {
-  readonly forward?: (inputs: I, attrs: A, backend: never) => Tensor | undefined
+export interface Faster<I extends Inputs, A extends object, O extends Outputs = Tensor> {
+  readonly forward?: (inputs: I, attrs: A, backend: never) => O | undefined
   /** in place of `forward` while training: what it saves stands in `saved` beside what `keeps` asks for */
   readonly ahead?: (
     inputs: I,
     attrs: A,
     backend: never,
-  ) => { y: Tensor; saved: Readonly<Record<string, Tensor>> } | undefined
+  ) => { y: O; saved: Readonly<Record<string, Tensor>> } | undefined
   /** given the same as `gradient` */
   readonly gradient?: (b: Backward<I, A>, backend: never) => Partial<Record<keyof I, Tensor>> | undefined
 }
 
-export interface KernelDefinition<I extends Inputs, A extends object> {
+/** `O` is a tuple for a kernel of several outputs; then `plain` and whatever stands in its place return all of them. */
+export interface KernelDefinition<I extends Inputs, A extends object, O extends Outputs = Tensor> {
   readonly name: string
   /** the reference, in ops that every backend has; run off the tape where `gradient` is given */
-  readonly plain: (inputs: I, attrs: A) => Tensor
+  readonly plain: (inputs: I, attrs: A) => O
   /** gradients of the wanted inputs; without it `plain` itself is differentiated, op by op */
   readonly gradient?: (b: Backward<I, A>) => Partial<Record<keyof I, Tensor>>
-  /** what the gradient reads, given which inputs are trained: names of inputs, `y` for the output. Default: all inputs */
+  /** what the gradient reads, given which inputs are trained: names of inputs, `y` for the (first) output. Default: all inputs */
   readonly keeps?: (wants: (input: keyof I & string) => boolean) => readonly (keyof I | 'y')[]
   /**
    * forward and backward in one pass, where the gradient needs nothing but a factor dy later: used in place of `plain`
@@ -46,17 +51,17 @@ export interface KernelDefinition<I extends Inputs, A extends object> {
     inputs: I,
     attrs: A,
     wants: (input: keyof I & string) => boolean,
-  ) => { y: Tensor; saved: Readonly<Record<string, Tensor>> }
+  ) => { y: O; saved: Readonly<Record<string, Tensor>> }
   /** faster ways, by the backend's name; return undefined to decline a call. `accelerate` adds more as a backend starts */
-  readonly on?: Readonly<Record<string, NonNullable<Faster<I, A>['forward']>>>
+  readonly on?: Readonly<Record<string, NonNullable<Faster<I, A, O>['forward']>>>
   /** and to its gradient */
-  readonly onGradient?: Readonly<Record<string, NonNullable<Faster<I, A>['gradient']>>>
+  readonly onGradient?: Readonly<Record<string, NonNullable<Faster<I, A, O>['gradient']>>>
 }
 
 /** `plain: true` forces the reference everywhere (tests, doubts, comparisons) */
 export const kernels: { plain: boolean } = { plain: false }
 
-type AnyFaster = Faster<any, any>
+type AnyFaster = Faster<any, any, any>
 const later = new Map<string, Readonly<Record<string, AnyFaster>>>()
 
 /** Faster kernels by name that come with a backend, so that a bundle without the backend does not carry them. */
@@ -68,18 +73,18 @@ export const accelerate = (backendName: string, byKernel: Readonly<Record<string
  * An op with a plain-op reference, a gradient that says what it keeps, and faster versions per backend.
  * Any tfjs backend that a user registers works through the reference.
  */
-export const defineKernel = <I extends Inputs, A extends object = Record<never, never>>(
-  kernel: KernelDefinition<I, A>,
-): ((inputs: I, attrs: A) => Tensor) => {
-  const faster = (): Faster<I, A> => {
+export const defineKernel = <I extends Inputs, A extends object = Record<never, never>, O extends Outputs = Tensor>(
+  kernel: KernelDefinition<I, A, O>,
+): ((inputs: I, attrs: A) => O) => {
+  const faster = (): Faster<I, A, O> => {
     if (kernels.plain) return {}
     const { backendName } = engine()
-    const added: Faster<I, A> | undefined = later.get(backendName)?.[kernel.name]
+    const added: Faster<I, A, O> | undefined = later.get(backendName)?.[kernel.name]
     const forward = kernel.on?.[backendName] ?? added?.forward
     const gradient = kernel.onGradient?.[backendName] ?? added?.gradient
     return { ...added, ...(forward && { forward }), ...(gradient && { gradient }) }
   }
-  const forward = (inputs: I, attrs: A, backend: unknown): Tensor =>
+  const forward = (inputs: I, attrs: A, backend: unknown): O =>
     faster().forward?.(inputs, attrs, backend as never) ?? kernel.plain(inputs, attrs)
   const { gradient } = kernel
   const backward = (b: Backward<I, A>): Partial<Record<keyof I, Tensor>> =>
@@ -96,18 +101,21 @@ export const defineKernel = <I extends Inputs, A extends object = Record<never, 
       inputs: given,
       attrs,
       forwardFunc: (backend, save) => {
-        if (!trained.size) return forward(inputs, attrs, backend)
+        if (!trained.size) return forward(inputs, attrs, backend) as Tensor | Tensor[]
         const both = faster().ahead?.(inputs, attrs, backend as never) ?? kernel.ahead?.(inputs, attrs, wants)
         const { y, saved } = both ?? { y: forward(inputs, attrs, backend), saved: {} }
         early = Object.keys(saved)
-        save([...kept.map((n) => (n === 'y' ? y : given[n]!)), ...Object.values(saved)])
-        return y
+        const first = (Array.isArray(y) ? y[0] : y) as Tensor
+        save([...kept.map((n) => (n === 'y' ? first : given[n]!)), ...Object.values(saved)])
+        return y as Tensor | Tensor[]
       },
-      backwardsFunc: (dy, saved) => {
+      backwardsFunc: (slopes, saved) => {
+        const dys = [slopes].flat()
         const found = tidy(
           () =>
             backward({
-              dy: dy as Tensor,
+              dy: dys[0]!,
+              dys,
               saved: Object.fromEntries([...kept, ...early].map((n, i) => [n, saved[i]!])) as never,
               attrs,
               wants,
@@ -124,6 +132,6 @@ export const defineKernel = <I extends Inputs, A extends object = Record<never, 
           ]),
         )
       },
-    }) as Tensor
+    }) as O
   }
 }

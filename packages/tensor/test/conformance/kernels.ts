@@ -40,6 +40,29 @@ const simple: Row[] = [
     }),
   ),
   row(
+    'addRmsNorm',
+    fc
+      .tuple(rowsOf, width, fc.constantFrom([0, 1, 2], [0], [1, 2]))
+      .chain(([s, d, wrt]) =>
+        fc
+          .tuple(floats([...s, d]), floats([...s, d]), floats([d]))
+          .map((inputs) => ({ inputs, f: (h, b, g) => w.addRmsNorm(h!, b!, g!), wrt, note: `wrt ${wrt}` })),
+      ),
+  ),
+  row(
+    'addLayerNorm',
+    fc
+      .tuple(rowsOf, fc.constantFrom(3, 8, 64, 77, 130), fc.constantFrom([0, 1, 2, 3], [1], [0, 3]))
+      .chain(([s, d, wrt]) =>
+        fc.tuple(floats([...s, d]), floats([...s, d]), floats([d]), floats([d])).map((inputs) => ({
+          inputs,
+          f: (h, b, g, o) => w.addLayerNorm(h!, b!, g!, o!),
+          wrt,
+          note: `wrt ${wrt}`,
+        })),
+      ),
+  ),
+  row(
     'rotary',
     fc
       .tuple(
