@@ -1,4 +1,5 @@
 import {
+  env,
   findBackendFactory,
   type KernelBackend,
   ready,
@@ -7,6 +8,7 @@ import {
   setBackend,
 } from '@tensorflow/tfjs-core'
 import { type Backend, needs } from './backend.ts'
+import type { Gpu } from './kernels/webgpu/program.ts'
 
 export interface WebgpuOptions {
   /** 'high-performance' by default, for machines with two GPUs */
@@ -52,10 +54,23 @@ let started: Promise<Backend> | undefined
 const start = async (gpu: GPU, options: WebgpuOptions): Promise<Backend> => {
   const { device, info } = await webgpuDevice(gpu, options)
   const tf = await needs(() => import('@tensorflow/tfjs-backend-webgpu'), '@tensorflow/tfjs-backend-webgpu')
-  const { installShaders } = await import('./kernels/webgpu/index.ts')
+  const [{ installShaders }, { makeLighter }, { BATCH }] = await Promise.all([
+    import('./kernels/webgpu/index.ts'),
+    import('./kernels/webgpu/lighter.ts'),
+    import('./kernels/webgpu/program.ts'),
+  ])
+  env().set('WEBGPU_DEFERRED_SUBMIT_BATCH_SIZE', BATCH)
   // the module registered a backend on a device of its own making, with fewer features
   if (findBackendFactory('webgpu')) removeBackend('webgpu')
-  registerBackend('webgpu', () => quiet(new tf.WebGPUBackend(device, info)), 3)
+  registerBackend(
+    'webgpu',
+    () => {
+      const backend = quiet(new tf.WebGPUBackend(device, info))
+      makeLighter(backend as unknown as Gpu)
+      return backend
+    },
+    3,
+  )
   installShaders()
   const failure = new Promise<Error>((resolve) => {
     device.lost.then(({ message }) => {

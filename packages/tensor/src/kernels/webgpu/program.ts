@@ -1,15 +1,25 @@
 import { engine, type Tensor, type TensorInfo } from '@tensorflow/tfjs-core'
+import type { Pool } from './buffers.ts'
+
+/** What lies on the GPU for a tensor, or waits to be written there. */
+export interface Stored {
+  readonly dtype: string
+  resource?: GPUBuffer | GPUTexture | null
+  values?: ArrayLike<number> | null
+}
 
 /** What we use of tfjs's WebGPUBackend beyond its public types. One place, so that an upgrade is checked here. */
 export interface Gpu {
   readonly device: GPUDevice
-  readonly tensorMap: { get(dataId: object): { readonly dtype: string; readonly resource?: GPUBuffer | null } }
-  readonly commandQueueOwnedIds: WeakSet<object>
+  readonly tensorMap: { get(dataId: object): Stored; has(dataId: object): boolean }
+  bufferManager: Pool
+  readonly uniformPendingDisposal: GPUBuffer[]
+  commandQueueOwnedIds: WeakSet<object>
   commandEncoder: GPUCommandEncoder | null
   computePassEncoder: GPUComputePassEncoder | null
   dispatchCountInPass: number
   makeTensorInfo(shape: number[], dtype: string): TensorInfo
-  makeUniforms(fields: { type: 'uint32' | 'float32'; data: number[] }[]): GPUBufferBinding
+  makeUniforms(fields: { type: 'uint32' | 'int32' | 'float32'; data: number[] }[]): GPUBufferBinding
   uploadToGPU(dataId: object): void
   disposeData(dataId: object): boolean
   ensureCommandEncoderReady(): void
@@ -86,8 +96,8 @@ const compile = (device: GPUDevice, program: Program): Compiled => {
   return made
 }
 
-/** tfjs submits once in so many dispatches; its flag's default */
-const BATCH = 15
+/** one submission in so many dispatches: the device works while the next are recorded */
+export const BATCH = 64
 
 export interface Call {
   readonly reads: readonly TensorInfo[]
@@ -111,17 +121,14 @@ export const dispatch = (gpu: Gpu, program: Program, call: Call): TensorInfo[] =
   const { layout, pipeline } = compile(gpu.device, program)
   const outputs = call.writes.map((to) => output(gpu, to))
   const all = [...outputs, ...call.reads]
-  for (const { dataId } of all) {
-    gpu.uploadToGPU(dataId)
-    gpu.commandQueueOwnedIds.add(dataId)
-  }
+  for (const { dataId } of all) gpu.uploadToGPU(dataId)
   const types = Object.values(program.uniforms)
   const fields = call.uniforms.map((value, i) => ({
     type: types[i] === 'f32' ? ('float32' as const) : ('uint32' as const),
     data: [value].flat() as number[],
   }))
   const buffers = [
-    ...all.map(({ dataId }) => ({ buffer: gpu.tensorMap.get(dataId).resource! })),
+    ...all.map(({ dataId }) => ({ buffer: gpu.tensorMap.get(dataId).resource as GPUBuffer })),
     gpu.makeUniforms(fields),
   ]
   const group = gpu.device.createBindGroup({
