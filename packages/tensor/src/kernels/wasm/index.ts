@@ -1,8 +1,11 @@
 import { routines } from '../../heap.ts'
 import { accelerate } from '../../kernel.ts'
 import * as module from '../../wasm/norm.generated.ts'
+import { inPlaceOn } from '../in-place.ts'
 import { productOn } from '../product.ts'
-import { rmsNorm } from './norm.ts'
+import { inPlace } from './adamw.ts'
+import { attention } from './attention.ts'
+import { addLayerNorm, addRmsNorm, layerNorm, rmsNorm } from './norm.ts'
 import { productOnHeap } from './product.ts'
 import { replaceShapeOps } from './shape.ts'
 
@@ -10,6 +13,14 @@ import { replaceShapeOps } from './shape.ts'
 export const installHeapKernels = (): void => {
   productOn['wasm'] = productOnHeap
   if (!routines(module)) return
-  accelerate('wasm', { RmsNorm: rmsNorm })
+  inPlaceOn['wasm'] = inPlace
+  accelerate('wasm', {
+    RmsNorm: rmsNorm,
+    LayerNorm: layerNorm,
+    AddRmsNorm: addRmsNorm,
+    AddLayerNorm: addLayerNorm,
+    Attention: attention,
+    CachedAttention: { forward: attention.forward! },
+  })
   replaceShapeOps()
 }
