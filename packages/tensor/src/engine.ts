@@ -27,6 +27,9 @@ export interface Engine {
     attrs: object,
   ): void
   runKernelFunc(call: {
+    /** of a registered kernel; ours have a `label`, which only the profile reads */
+    kernelName?: string
+    label?: string
     forwardFunc: (backend: unknown, save: (tensors: Tensor[]) => void) => Tensor | Tensor[]
     backwardsFunc: GradFunc
     inputs: Record<string, Tensor>

@@ -98,6 +98,7 @@ export const defineKernel = <I extends Inputs, A extends object = Record<never, 
     const kept = (kernel.keeps?.(wants) ?? names).filter((n) => n === 'y' || given[n as string]) as string[]
     let early: readonly string[] = []
     return engine().runKernelFunc({
+      label: kernel.name,
       inputs: given,
       attrs,
       forwardFunc: (backend, save) => {

@@ -23,6 +23,9 @@ const recent = <T>(make: (key: string) => T, forget: (value: T) => void = () => 
   }
 }
 
+/** bytes of the buffers of a bind group, for the profile */
+export const boundBytes: WeakMap<GPUBindGroup, number> = new WeakMap()
+
 type Fields = Parameters<Gpu['makeUniforms']>[0]
 
 /** each object's number, for keys */
@@ -108,7 +111,16 @@ export const makeLighter = (gpu: Gpu): void => {
   oneLayout(device)
   const createBindGroup = device.createBindGroup.bind(device)
   let described: GPUBindGroupDescriptor
-  const groups = recent(() => createBindGroup(described))
+  const make = (): GPUBindGroup => {
+    const made = createBindGroup(described)
+    const sizes = [...described.entries].map(({ resource }) => (resource as GPUBufferBinding).buffer?.size ?? 0)
+    boundBytes.set(
+      made,
+      sizes.reduce((n, bytes) => n + bytes, 0),
+    )
+    return made
+  }
+  const groups = recent(make)
   device.createBindGroup = (descriptor) => {
     let key = `${numberOf(descriptor.layout)}`
     for (const { resource } of descriptor.entries) {
