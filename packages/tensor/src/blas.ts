@@ -44,25 +44,28 @@ const blasGemm = (lib: NativeLibrary, base: () => number, small: Gemm | undefine
     beta: number,
   ): void => sgemv(ROW_MAJOR, transpose ? YES : NO, rows, columns, 1, w, ld, x, stepX, beta, y, stepY)
 
-  return (product: Product): void => {
-    const { m, n, k, transposeA, transposeB, a, b, c, add, lda = transposeA ? m : k, ldc = n } = product
+  const multiply = (product: Product): void => {
+    const { m, n, k, transposeA, transposeB, a, b, c, add } = product
+    const { lda = transposeA ? m : k, ldb = transposeB ? k : n, ldc = n } = product
     if (small && (m * n * k < SMALL || (m > 1 && m <= SKINNY))) {
       small(product)
       return
     }
     const heap = base()
     const beta = add ? 1 : 0
-    const ldb = transposeB ? k : n
     if (m === 1) {
-      const right = [heap + b, transposeB ? n : k, ldb, ldb] as const
+      const right = [heap + b, transposeB ? n : k, transposeB ? k : n, ldb] as const
       vector(right, !transposeB, [heap + a, transposeA ? lda : 1], [heap + c, 1], beta)
     } else if (n === 1) {
       const left = [heap + a, transposeA ? k : m, transposeA ? m : k, lda] as const
-      vector(left, transposeA, [heap + b, 1], [heap + c, ldc], beta)
+      vector(left, transposeA, [heap + b, transposeB ? 1 : ldb], [heap + c, ldc], beta)
     } else {
       const [ta, tb] = [transposeA ? YES : NO, transposeB ? YES : NO]
       sgemm(ROW_MAJOR, ta, tb, m, n, k, 1, heap + a, lda, heap + b, ldb, beta, heap + c, ldc)
     }
+  }
+  return (...products) => {
+    for (const product of products) multiply(product)
   }
 }
 

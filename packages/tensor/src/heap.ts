@@ -1,6 +1,7 @@
 /** For kernels of one's own on the heap of the wasm backend: modules compiled from AssemblyScript, tensors as addresses. */
 import { backend, engine, type Tensor, type TensorInfo } from '@tensorflow/tfjs-core'
 import { address, memoryOf, type WasmBackend } from './wasm/heap.ts'
+import { fitting } from './wasm/share.ts'
 
 /** base64 of a module that imports its memory as `env.memory` and brings no data; `relaxed` uses relaxed SIMD */
 export interface HeapModule {
@@ -17,7 +18,8 @@ const instances = new WeakMap<object, Map<HeapModule, Routines | undefined>>()
 const instantiate = (module: HeapModule, memory: WebAssembly.Memory | undefined): Routines | undefined => {
   const bytes = [module.relaxed, module.simd].map(bytesOf).find((b) => WebAssembly.validate(b))
   if (!memory || !bytes) return undefined
-  return new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: { memory } }).exports as unknown as Routines
+  return new WebAssembly.Instance(new WebAssembly.Module(fitting(bytes, memory)), { env: { memory } })
+    .exports as unknown as Routines
 }
 
 /** The module's routines on the current wasm backend's heap; undefined where it has no SIMD or keeps its memory to itself. */

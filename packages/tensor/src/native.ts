@@ -3,6 +3,8 @@
  * `koffi` (an optional peer) and Node's own modules are reached when a function is called.
  */
 
+import { cores } from './cores.ts'
+
 /** What a koffi library offers, as far as we use it; koffi's own types stay out of our declarations. */
 export interface NativeLibrary {
   func(signature: string): (...args: any[]) => any
@@ -67,19 +69,6 @@ const kindOf = (path: string, lib: NativeLibrary): NativeKind =>
         : has(lib, 'bli_thread_set_num_threads')
           ? 'blis'
           : 'lapack'
-
-/** Cores this process may use: its affinity, cut by a container's quota. */
-const cores = (): number => {
-  const os = process.getBuiltinModule('node:os')
-  const fs = process.getBuiltinModule('node:fs')
-  const all = os.availableParallelism()
-  try {
-    const [quota, period] = fs.readFileSync('/sys/fs/cgroup/cpu.max', 'utf8').split(' ').map(Number)
-    return quota && period ? Math.max(1, Math.min(all, Math.ceil(quota / period))) : all
-  } catch {
-    return all
-  }
-}
 
 /** SkylakeX's kernels are the oldest with AVX-512: a build that does not know this processor would take slower ones. */
 const skylakeX = (): boolean => {

@@ -9,6 +9,7 @@ import {
   unregisterKernel,
 } from '@tensorflow/tfjs-core'
 import { type Backend, isNode, needs } from './backend.ts'
+import { sharedPaths } from './wasm/threads.ts'
 import { installWasmMatmul } from './wasm-matmul.ts'
 
 export interface WasmOptions {
@@ -108,7 +109,9 @@ export const wasm = async ({ paths }: WasmOptions = {}): Promise<Backend> => {
   const tf = await needs(() => import('@tensorflow/tfjs-backend-wasm'), '@tensorflow/tfjs-backend-wasm')
   // the threaded build keeps its memory to itself, so that our matrix product would not run
   env().set('WASM_HAS_MULTITHREAD_SUPPORT', false)
-  if (paths) tf.setWasmPaths(paths)
+  const shared = await sharedPaths(paths)
+  if (shared) tf.setWasmPaths(shared, true)
+  else if (paths) tf.setWasmPaths(paths)
   const quiet = isNode() ? withoutListeners() : () => {}
   if (!(await setBackend('wasm')))
     throw new Error('wasm: tfjs-backend-wasm could not start; are its .wasm files served? Set `paths`')

@@ -40,10 +40,18 @@ export const i32: {
   add(a: Code, b: Code): Code
   sub(a: Code, b: Code): Code
   mul(a: Code, b: Code): Code
+  /** towards zero */
+  div(a: Code, b: Code): Code
   and(a: Code, b: Code): Code
+  or(a: Code, b: Code): Code
+  eq(a: Code, b: Code): Code
   lt(a: Code, b: Code): Code
+  le(a: Code, b: Code): Code
   ge(a: Code, b: Code): Code
   gt(a: Code, b: Code): Code
+  not(a: Code): Code
+  /** a where it is less than b, else b; both are evaluated twice */
+  min(a: Code, b: Code): Code
   load(address: Code, offset?: number): Code
   store(address: Code, value: Code, offset?: number): Code
 } = {
@@ -51,10 +59,16 @@ export const i32: {
   add: plain(0x6a),
   sub: plain(0x6b),
   mul: plain(0x6c),
+  div: plain(0x6d),
   and: plain(0x71),
+  or: plain(0x72),
+  eq: plain(0x46),
   lt: plain(0x48),
   gt: plain(0x4a),
+  le: plain(0x4c),
   ge: plain(0x4e),
+  not: plain(0x45),
+  min: (a, b) => [a, b, [a, b, 0x48], 0x1b],
   load: access([0x28], 2),
   store: write([0x36], 2),
 }
@@ -109,6 +123,8 @@ export interface Local {
 export interface Scope {
   int(name: string): Local
   vec(name: string): Local
+  /** another routine of the module */
+  call(name: string, ...values: Code[]): Code
 }
 export interface Routine {
   readonly name: string
@@ -117,7 +133,7 @@ export interface Routine {
   body(scope: Scope): Code
 }
 
-const compile = ({ parameters, body }: Routine): Code => {
+const compile = ({ parameters, body }: Routine, indexOf: (name: string) => number): Code => {
   const ints = new Map(parameters.map((parameter, index) => [parameter, index]))
   const vectors = new Map<string, number>()
   // v128 locals come last, but their number is known only at the end: a marker array is filled in afterwards
@@ -135,6 +151,7 @@ const compile = ({ parameters, body }: Routine): Code => {
       markers.push({ index, slot: slot(vectors, key) })
       return local(index)
     },
+    call: (name, ...values) => [values, 0x10, leb(indexOf(name))],
   })
   for (const marker of markers) marker.index.push(...leb(ints.size + marker.slot))
   const locals = vector([
@@ -151,8 +168,9 @@ const section = (id: number, items: readonly Code[]): Code => {
 }
 
 /** Bytes of a module that exports the routines and imports its memory as `env.memory`. */
-export const assemble = (routines: readonly Routine[]): Uint8Array<ArrayBuffer> =>
-  new Uint8Array(
+export const assemble = (routines: readonly Routine[]): Uint8Array<ArrayBuffer> => {
+  const indexOf = (wanted: string): number => routines.findIndex((routine) => routine.name === wanted)
+  return new Uint8Array(
     bytes([
       [0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00],
       section(
@@ -168,6 +186,10 @@ export const assemble = (routines: readonly Routine[]): Uint8Array<ArrayBuffer> 
         7,
         routines.map((routine, index) => [name(routine.name), 0x00, leb(index)]),
       ),
-      section(10, routines.map(compile)),
+      section(
+        10,
+        routines.map((routine) => compile(routine, indexOf)),
+      ),
     ]),
   )
+}

@@ -8,7 +8,7 @@ import {
 } from '@tensorflow/tfjs-core'
 import { address, type WasmBackend } from './heap.ts'
 
-/** C [m, n] = op(A) [m, k] · op(B) [k, n]; addresses in bytes, every matrix row by row as it is stored, B dense. */
+/** C [m, n] = op(A) [m, k] · op(B) [k, n]; addresses in bytes, every matrix row by row as it is stored. */
 export interface Product {
   readonly m: number
   readonly n: number
@@ -22,12 +22,14 @@ export interface Product {
   readonly c: number
   /** floats from one row of A, as it is stored, to the next; default: dense */
   readonly lda?: number
-  /** and of C */
+  /** and of B, and of C */
+  readonly ldb?: number
   readonly ldc?: number
   /** the product is added to what C holds */
   readonly add?: boolean
 }
-export type Gemm = (product: Product) => void
+/** Does the products, whose outputs do not overlap, in any order and perhaps in several threads. */
+export type Gemm = (...products: readonly Product[]) => void
 
 const count = (dims: readonly number[]): number => dims.reduce((p, d) => p * d, 1)
 
@@ -82,7 +84,7 @@ const multiply = (
     return out
   }
   const [stepA, stepB] = [strides(outerA, outer.length), strides(outerB, outer.length)]
-  for (let i = 0; i < batch; i++) {
+  const products = Array.from({ length: batch }, (_, i): Product => {
     let [atA, atB] = [0, 0]
     for (let d = outer.length - 1, rest = i; d >= 0; d--) {
       const index = rest % outer[d]!
@@ -90,8 +92,9 @@ const multiply = (
       atA += index * stepA[d]!
       atB += index * stepB[d]!
     }
-    gemm({ m, n, k, transposeA, transposeB, a: a + 4 * m * k * atA, b: b + 4 * k * n * atB, c: c + 4 * m * n * i })
-  }
+    return { m, n, k, transposeA, transposeB, a: a + 4 * m * k * atA, b: b + 4 * k * n * atB, c: c + 4 * m * n * i }
+  })
+  gemm(...products)
   return out
 }
 

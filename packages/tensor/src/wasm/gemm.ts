@@ -15,6 +15,7 @@ import {
   v128,
   when,
 } from './assemble.ts'
+import { product } from './product.ts'
 
 /** Rows of a tile, as measured: 16 vector registers hold 5 x 8 sums and what they need, 6 x 8 where no product waits. */
 export const rowsOf = (relaxed: boolean): number => (relaxed ? 6 : 5)
@@ -98,13 +99,13 @@ const tile = (rows: number, packed: boolean, relaxed: boolean): Routine => ({
   },
 })
 
-/** c[j] = a · b[j] for n rows of b, `ldb` apart: four at a time. */
+/** c[j] = a · b[j] for n rows of b, `ldb` apart: four at a time. With `add` they are added to what c holds. */
 const dots = (relaxed: boolean): Routine => ({
   name: 'dots',
-  parameters: ['a', 'b', 'ldb', 'c', 'n', 'k'],
+  parameters: ['a', 'b', 'ldb', 'c', 'n', 'k', 'add'],
   body: ({ int, vec }) => {
     const [a, b, ldb, c, n, k] = ['a', 'b', 'ldb', 'c', 'n', 'k'].map(int) as [Local, Local, Local, Local, Local, Local]
-    const [q, t] = [int('q'), int('t')]
+    const [q, t, add] = [int('q'), int('t'), int('add')]
     const x = vec('x')
     const madd = multiplyAdd(relaxed)
     const block = (rows: number, finish: (sums: readonly Local[]) => Code): Code => {
@@ -137,10 +138,9 @@ const dots = (relaxed: boolean): Routine => ({
         block(4, ([s0, s1, s2, s3]) => [
           s0!.set(fold(s0!, s1!)),
           s2!.set(fold(s2!, s3!)),
-          v128.store(
-            c.get,
-            v128.add(v128.shuffle(s0!.get, s2!.get, [0, 1, 4, 5]), v128.shuffle(s0!.get, s2!.get, [2, 3, 6, 7])),
-          ),
+          s0!.set(v128.add(v128.shuffle(s0!.get, s2!.get, [0, 1, 4, 5]), v128.shuffle(s0!.get, s2!.get, [2, 3, 6, 7]))),
+          when(add.get, s0!.set(v128.add(s0!.get, v128.load(c.get)))),
+          v128.store(c.get, s0!.get),
         ]),
       ),
       loop(
@@ -148,6 +148,7 @@ const dots = (relaxed: boolean): Routine => ({
         block(1, ([s0]) => [
           s0!.set(fold(s0!, s0!)),
           s0!.set(v128.add(s0!.get, v128.shuffle(s0!.get, s0!.get, [2, 3, 2, 3]))),
+          when(add.get, s0!.set(v128.add(s0!.get, v128.load1(c.get)))),
           v128.store1(c.get, s0!.get, 0),
         ]),
       ),
@@ -155,10 +156,13 @@ const dots = (relaxed: boolean): Routine => ({
   },
 })
 
-/** c [n] = Σ a[i]·b[i] over k rows of b, `ldb` apart: a row times a matrix, which is read once and in order. */
+/**
+ * c [n] = Σ a[i]·b[i] over k rows of b, `ldb` apart: a row times a matrix, which is read once and in order. With `add`
+ * the sum starts from what c holds.
+ */
 const combination = (relaxed: boolean): Routine => ({
   name: 'combination',
-  parameters: ['a', 'b', 'ldb', 'c', 'n', 'k'],
+  parameters: ['a', 'b', 'ldb', 'c', 'n', 'k', 'add'],
   body: ({ int, vec }) => {
     const [a, b, ldb, c, n, k] = ['a', 'b', 'ldb', 'c', 'n', 'k'].map(int) as [Local, Local, Local, Local, Local, Local]
     const [y, t] = [int('y'), int('t')]
@@ -191,8 +195,10 @@ const combination = (relaxed: boolean): Routine => ({
     return [
       y.set(c.get),
       t.set(n.get),
-      columns(4, v128.store(y.get, v128.zero)),
-      columns(1, i32.store(y.get, i32.const(0))),
+      when(i32.not(int('add').get), [
+        columns(4, v128.store(y.get, v128.zero)),
+        columns(1, i32.store(y.get, i32.const(0))),
+      ]),
       loop(i32.ge(k.get, i32.const(8)), block(8)),
       loop(i32.gt(k.get, i32.const(0)), block(1)),
     ]
@@ -277,4 +283,5 @@ export const gemmBytes = (relaxed: boolean): Uint8Array<ArrayBuffer> =>
     combination(relaxed),
     packTransposed,
     ...range(8).map((i) => packColumns(i + 1)),
+    product(rowsOf(relaxed)),
   ])
