@@ -1,4 +1,17 @@
-import { add, matMul, mul, reshape, softmax, square, sub, sum, type Tensor, tanh, tensor } from '@tensorflow/tfjs-core'
+import {
+  add,
+  matMul,
+  mul,
+  reshape,
+  slice,
+  softmax,
+  square,
+  sub,
+  sum,
+  type Tensor,
+  tanh,
+  tensor,
+} from '@tensorflow/tfjs-core'
 import { unbroadcast } from '../gradients/rule.ts'
 import { defineKernel } from '../kernel.ts'
 
@@ -11,14 +24,18 @@ export interface AttentionOptions {
   readonly window?: number | undefined
   /** c·tanh(score/c), Gemma 2 */
   readonly softcap?: number | undefined
+  /** only so many of the keys and values are there, the first; what follows is room for more. Default: all */
+  readonly keys?: number
 }
-interface Attrs {
+export interface Attrs {
   readonly scale: number
   readonly causal: boolean
   readonly window: number | undefined
   readonly softcap: number | undefined
+  /** of a cache with room for more: how many are there */
+  readonly keys?: number
 }
-interface Inputs extends Record<string, Tensor | undefined> {
+export interface Inputs extends Record<string, Tensor | undefined> {
   q: Tensor
   k: Tensor
   v: Tensor
@@ -28,17 +45,14 @@ interface Inputs extends Record<string, Tensor | undefined> {
 /** [T, K]: 0 where query t may look at key k, −1e9 where not; undefined when everything is seen */
 const causalBias = (t: number, k: number, causal: boolean, window = Number.POSITIVE_INFINITY): Tensor | undefined => {
   if (!causal && window === Number.POSITIVE_INFINITY) return undefined
-  const values = new Float32Array(t * k)
-  let masked = false
-  for (let i = 0; i < t; i++)
-    for (let j = 0; j < k; j++) {
-      const back = i + (k - t) - j
-      if ((causal && back < 0) || Math.abs(back) >= window) {
-        values[i * k + j] = -1e9
-        masked = true
-      }
-    }
-  return masked ? tensor(values, [t, k]) : undefined
+  const within = (j: number): number => Math.min(Math.max(j, 0), k)
+  const rows = Array.from({ length: t }, (_, i) => i + (k - t)) // the key at each query's own place
+  const from = rows.map((at) => within(at - window + 1))
+  const to = rows.map((at) => within(at + (causal ? 1 : window)))
+  if (from.every((j) => j === 0) && to.every((j) => j === k)) return undefined
+  const values = new Float32Array(t * k).fill(-1e9)
+  for (let i = 0; i < t; i++) values.fill(0, i * k + from[i]!, i * k + Math.max(from[i]!, to[i]!))
+  return tensor(values, [t, k])
 }
 
 /**
@@ -98,6 +112,18 @@ const kernel = defineKernel<Inputs, Attrs>({
   },
 })
 
+/** over the keys that are there; backends without a way of their own cut them out first */
+const cached = defineKernel<Inputs, Attrs & { readonly keys: number }>({
+  name: 'CachedAttention',
+  plain: ({ q, k, v, bias }, { keys, ...attrs }) => {
+    const there = (x: Tensor): Tensor => {
+      const [B, G, , S] = x.shape as [number, number, number, number]
+      return slice(x, [0, 0, 0, 0], [B, G, keys, S]) // [B, G, keys, S]
+    }
+    return kernel({ q, k: there(k), v: there(v), bias }, attrs)
+  },
+})
+
 /**
  * softmax(scale·q·kᵀ + bias)·v with grouped key-value heads. The probabilities are made again in the backward pass, not kept.
  * q [B, H, T, S]; k, v [B, G, K, S], G divides H; bias broadcasts to [B, H, T, K]; → [B, H, T, S]
@@ -106,6 +132,7 @@ const kernel = defineKernel<Inputs, Attrs>({
 export const attention = (q: Tensor, k: Tensor, v: Tensor, bias?: Tensor, options: AttentionOptions = {}): Tensor => {
   if (q.shape[1]! % k.shape[1]! !== 0)
     throw new Error(`attention: ${q.shape[1]} query heads cannot share ${k.shape[1]} key-value heads evenly`)
-  const { scale = 1 / Math.sqrt(q.shape[3]!), causal = false, window, softcap } = options
+  const { scale = 1 / Math.sqrt(q.shape[3]!), causal = false, window, softcap, keys = k.shape[2]! } = options
+  if (keys < k.shape[2]!) return cached({ q, k, v, bias }, { scale, causal, window, softcap, keys })
   return kernel({ q, k, v, bias }, { scale, causal, window, softcap })
 }
