@@ -1,6 +1,8 @@
 import type { Codec, Tensor } from '@weftjs/spec'
 import { reshape } from '@weftjs/tensor'
+import { decodedProduct } from '@weftjs/tensor/decoded'
 import { absmax } from './kernels/absmax.ts'
+import { tableDecoder } from './kernels/decoder.ts'
 import { decodeRows, decodeTable, encodeTable, type Table, table } from './kernels/table.ts'
 
 export interface Dynamic8Options {
@@ -53,6 +55,9 @@ export const dynamic8 = ({ block = 256 }: Dynamic8Options = {}): Codec<Dynamic8P
       return { q: encodeTable(w, scale, DYNAMIC, block), absmax: scale }
     },
     decode: (p, shape) => reshape(decodeTable(p.q, p.absmax, DYNAMIC, block, shape[0] * shape[1]), [...shape]),
+    matmul: (x, p, shape) => decodedProduct(x, shape, tableDecoder(p.q, DYNAMIC, block, shape[0] * shape[1], p.absmax)),
+    gradient: (dy, p, shape) =>
+      decodedProduct(dy, shape, tableDecoder(p.q, DYNAMIC, block, shape[0] * shape[1], p.absmax), true),
     rows: (p, shape, index) =>
       reshape(decodeRows(p.q, p.absmax, DYNAMIC, block, shape, reshape(index, [-1])), [...index.shape, shape[1]]),
   }

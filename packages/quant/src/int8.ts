@@ -1,7 +1,9 @@
 import type { Codec, Tensor } from '@weftjs/spec'
 import { reshape } from '@weftjs/tensor'
+import { decodedProduct } from '@weftjs/tensor/decoded'
 import { absmax } from './kernels/absmax.ts'
-import { decodeLinear8, encodeLinear8 } from './kernels/linear8.ts'
+import { linearDecoder } from './kernels/decoder.ts'
+import { decodeLinear8, encodeLinear8, THROUGH_127 } from './kernels/linear8.ts'
 
 export interface Int8Options {
   /** one scale for each row of W, an output of the layer */
@@ -25,6 +27,9 @@ export const int8 = ({ per = 'row' }: Int8Options = {}): Codec<Int8Parts> => {
       return { q: encodeLinear8(w, scale, w.shape[1]), scale }
     },
     decode: ({ q, scale }, shape) => reshape(decodeLinear8(q, scale, shape), [...shape]),
+    matmul: (x, { q, scale }, shape) => decodedProduct(x, shape, linearDecoder(q, scale, THROUGH_127, shape[1])),
+    gradient: (dy, { q, scale }, shape) =>
+      decodedProduct(dy, shape, linearDecoder(q, scale, THROUGH_127, shape[1]), true),
     rows: ({ q, scale }, shape, index) =>
       reshape(decodeLinear8(q, scale, shape, reshape(index, [-1])), [...index.shape, shape[1]]),
   }

@@ -113,8 +113,10 @@ export interface Codec<P extends Params = Params> {
   encode(w: Tensor2D): P
   /** → [out, in] */
   decode(packed: P, shape: readonly [number, number]): Tensor2D
-  /** x [..., in] → x·decode(packed)ᵀ, where the format can do better than to decode first */
-  matmul?(x: Tensor, packed: P, shape: readonly [number, number]): Tensor
+  /** x [..., in] → x·decode(packed)ᵀ, where the format can do better here than to decode first; else undefined */
+  matmul?(x: Tensor, packed: P, shape: readonly [number, number]): Tensor | undefined
+  /** dy [..., out] → dy·decode(packed) [..., in], the gradient of x in `matmul`, or undefined */
+  gradient?(dy: Tensor, packed: P, shape: readonly [number, number]): Tensor | undefined
   /** index [...] → rows of decode(packed), for embeddings, without decoding the rest */
   rows?(packed: P, shape: readonly [number, number], index: Tensor): Tensor
 }

@@ -1,5 +1,5 @@
 import type { Codec, Params, Tensor, Tensor2D, Weight } from '@weftjs/spec'
-import { defineKernel, linear, matMul, reshape } from '@weftjs/tensor'
+import { defineKernel, kernels, linear, matMul, reshape } from '@weftjs/tensor'
 import { lookup } from './dense.ts'
 
 interface Attrs {
@@ -8,13 +8,18 @@ interface Attrs {
   readonly parts: Params
 }
 
+const fast = (codec: Codec): Codec | undefined => (kernels.plain ? undefined : codec)
+
 /** The decoded matrix lives within one product, forward and backward: nothing of it stays on the tape. */
 const product = defineKernel<Record<string, Tensor | undefined>, Attrs>({
   name: 'PackedMatMul',
-  plain: ({ x }, { codec, shape, parts }) => codec.matmul?.(x!, parts, shape) ?? linear(x!, codec.decode(parts, shape)),
+  plain: ({ x }, { codec, shape, parts }) =>
+    fast(codec)?.matmul?.(x!, parts, shape) ?? linear(x!, codec.decode(parts, shape)),
   keeps: () => [], // the parts are constants that outlive the step: see `attrs`
   gradient: ({ dy, attrs: { codec, shape, parts }, shapes }) => ({
-    x: reshape(matMul(reshape(dy, [-1, shape[0]]), codec.decode(parts, shape)), shapes['x'] as number[]),
+    x:
+      fast(codec)?.gradient?.(dy, parts, shape) ??
+      reshape(matMul(reshape(dy, [-1, shape[0]]), codec.decode(parts, shape)), shapes['x'] as number[]),
   }),
 })
 

@@ -1,7 +1,9 @@
 import type { Codec, Tensor } from '@weftjs/spec'
 import { add, mean, reshape, sub, tidy } from '@weftjs/tensor'
+import { type Decoder, decodedProduct } from '@weftjs/tensor/decoded'
 import { DYNAMIC } from '../dynamic8.ts'
 import { absmax } from './absmax.ts'
+import { tableDecoder } from './decoder.ts'
 import { decodeRows, decodeTable, encodeTable, type Table } from './table.ts'
 
 export interface FourBitOptions {
@@ -43,6 +45,11 @@ export const fourBit = (
     const { nested, offset } = p as unknown as Nested
     return add(decodeTable(p.absmax, nested, DYNAMIC, doubleBlock, Math.ceil(n / block)), offset) // [⌈n/block⌉]
   }
+  const decoder = (p: FourBitParts, n: number): Decoder => {
+    const { nested, offset } = p as unknown as Nested
+    const scale = double ? { codes: p.absmax, table: DYNAMIC, scale: nested, offset, block: doubleBlock } : p.absmax
+    return tableDecoder(p.q, book, block, n, scale)
+  }
   return {
     name,
     options: { block, double, ...(double && { doubleBlock }) },
@@ -61,6 +68,8 @@ export const fourBit = (
         const n = shape[0] * shape[1]
         return reshape(decodeTable(p.q, scales(p, n), book, block, n), [...shape])
       }),
+    matmul: (x, p, shape) => decodedProduct(x, shape, decoder(p, shape[0] * shape[1])),
+    gradient: (dy, p, shape) => decodedProduct(dy, shape, decoder(p, shape[0] * shape[1]), true),
     rows: (p, shape, index) =>
       tidy(() => {
         const found = decodeRows(p.q, scales(p, shape[0] * shape[1]), book, block, shape, reshape(index, [-1]))

@@ -1,5 +1,6 @@
 import { type Tensor, tensor1d, tidy } from '@weftjs/tensor'
-import { bytesOf, checkRow, loopKernel } from './loop.ts'
+import { addressOf } from '@weftjs/tensor/heap'
+import { bytesOf, checkRow, decodeTo, loopKernel } from './loop.ts'
 
 /** to the nearest whole number, halves to the even one */
 const roundEven = (v: number): number => {
@@ -37,7 +38,7 @@ const encodeKernel = loopKernel<{ n: number; width: number }>({
   },
 })
 
-const THROUGH_127 = Math.fround(1 / 127)
+export const THROUGH_127: number = Math.fround(1 / 127)
 
 const decodeKernel = loopKernel<{ n: number; width: number; gathered: number }>({
   name: 'Linear8Decode',
@@ -56,6 +57,10 @@ const decodeKernel = loopKernel<{ n: number; width: number; gathered: number }>(
         row(r, i * width)
       })
     else for (let r = 0; r < height; r++) row(r, r * width)
+  },
+  heap: ({ linear }, [q, scale, rows], out, attrs) => {
+    const [aq, as] = [addressOf(q!), addressOf(scale!)]
+    decodeTo(out, rows!, attrs, (from, to, at) => linear!(aq, as, THROUGH_127, attrs.width, from, to, at))
   },
   wgsl: {
     inputs: ['Q', 'S', 'R'],

@@ -1,4 +1,7 @@
 import { defineKernel, fill, type Tensor, tensor } from '@weftjs/tensor'
+import type { Decode } from '@weftjs/tensor/decoded'
+import { addressOf, heapBytes, output, type Routines, routines } from '@weftjs/tensor/heap'
+import * as module from '../wasm/decode.generated.ts'
 
 export type Values = Float32Array | Int32Array
 export type Constant = number | readonly number[] | boolean | string
@@ -11,6 +14,8 @@ export interface LoopKernel<A extends Attrs> {
   readonly shape: (attrs: A, sizes: readonly number[]) => number[]
   /** writes every element of `out` (zeros before) */
   readonly run: (inputs: readonly Values[], out: Values, attrs: A) => void
+  /** the same by our routines on the wasm heap */
+  readonly heap?: (routines: Routines, inputs: readonly Tensor[], out: Tensor, attrs: A) => void
   /** the same as WGSL: names of the inputs' arrays, and statements that set `result[index]`; `a` holds numbers of `attrs` */
   readonly wgsl: {
     readonly inputs: readonly string[]
@@ -24,6 +29,25 @@ export const bytesOf = (words: Values): Uint8Array => new Uint8Array(words.buffe
 
 export const checkRow = (row: number, height: number): void => {
   if (!(row >= 0 && row < height)) throw new Error(`rows: index ${row} is outside 0..${height - 1}`)
+}
+
+/** the n numbers of a matrix on the heap, or of its rows named by `rows`, to where `out` lies */
+export const decodeTo = (
+  out: Tensor,
+  rows: Tensor,
+  { n, width, gathered }: { n: number; width: number; gathered: number },
+  decode: Decode,
+): void => {
+  const to = addressOf(out)
+  if (!gathered) {
+    decode(0, n, to)
+    return
+  }
+  const { buffer, byteOffset } = heapBytes(addressOf(rows), 4 * rows.size)
+  new Int32Array(buffer, byteOffset, rows.size).forEach((row, i) => {
+    checkRow(row, n / width)
+    decode(row * width, (row + 1) * width, to + 4 * i * width)
+  })
 }
 
 interface Heap {
@@ -48,6 +72,7 @@ export const loopKernel = <A extends Attrs>({
   dtype,
   shape,
   run,
+  heap,
   wgsl,
 }: LoopKernel<A>): ((inputs: readonly Tensor[], attrs: A) => Tensor) => {
   const list = (inputs: object): Tensor[] => Object.values(inputs) as Tensor[]
@@ -69,6 +94,12 @@ export const loopKernel = <A extends Attrs>({
     on: {
       wasm: (named, attrs, backend: Heap) => {
         const inputs = list(named)
+        const ours = heap && routines(module)
+        if (ours) {
+          const y = output(shape(attrs, sizes(inputs)))
+          heap(ours, inputs, y, attrs)
+          return y
+        }
         // made first: it may move the heap
         const out = fill(shape(attrs, sizes(inputs)), 0, dtype)
         run(

@@ -1,5 +1,6 @@
 import { type Tensor, tensor1d, tidy } from '@weftjs/tensor'
-import { bytesOf, checkRow, loopKernel, type Values } from './loop.ts'
+import { addressOf } from '@weftjs/tensor/heap'
+import { bytesOf, checkRow, decodeTo, loopKernel, type Values } from './loop.ts'
 
 /** A code book: `levels[code]` for every code, 16 of them (two codes a byte, the first in the high half) or 256. */
 export interface Table {
@@ -111,6 +112,11 @@ const decodeKernel = loopKernel<{ n: number; block: number; count: number; width
         stretch(row * width, (row + 1) * width, at * width)
       })
     else stretch(0, n, 0)
+  },
+  heap: ({ four, eight }, [q, scale, levels, rows], out, attrs) => {
+    const [aq, as, al] = [q!, scale!, levels!].map(addressOf) as [number, number, number]
+    const decode = attrs.count === 16 ? four! : eight!
+    decodeTo(out, rows!, attrs, (from, to, at) => decode(aq, al, as, 0, attrs.block, from, to, at))
   },
   wgsl: {
     inputs: ['Q', 'S', 'L', 'R'],

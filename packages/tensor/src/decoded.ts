@@ -1,0 +1,59 @@
+/**
+ * Products with a matrix W [out, in] of few bits, which is decoded inside the product: W never exists whole.
+ * For codecs: they bring what decodes, and everything else is here.
+ */
+import { backend, type Tensor } from '@tensorflow/tfjs-core'
+import { engine } from './engine.ts'
+import { addressOf, output } from './heap.ts'
+import { gemmOf } from './wasm/batch-matmul.ts'
+import type { WasmBackend } from './wasm/heap.ts'
+
+/** writes numbers [from, to) of W, row by row, as float32 to the heap's address `at` and on */
+export type Decode = (from: number, to: number, at: number) => void
+
+export interface Decoder {
+  /** for the wasm backend: undefined where it cannot */
+  readonly heap: () => Decode | undefined
+}
+
+type Shape = readonly [out: number, input: number]
+
+/** floats decoded at a time: they stay in a level-2 cache until they are multiplied */
+const PANEL = 2 ** 17
+
+const onHeap = (x: Tensor, [out, width]: Shape, decode: Decode, back: boolean): Tensor | undefined => {
+  const multiply = gemmOf(backend() as unknown as WasmBackend)
+  if (!multiply) return undefined
+  const panels = Math.ceil(out / Math.max(2, Math.floor(PANEL / width)))
+  const rows = 2 * Math.ceil(out / panels / 2) // even: the codes of a row may end within a byte
+  const y = output([...x.shape.slice(0, -1), back ? width : out])
+  const panel = output([Math.min(rows, out), width])
+  const [ax, ay, ap] = [addressOf(x), addressOf(y), addressOf(panel)]
+  const m = x.size / x.shape.at(-1)!
+  for (let r = 0; r < out; r += rows) {
+    const n = Math.min(rows, out - r)
+    decode(r * width, (r + n) * width, ap)
+    if (back)
+      multiply({
+        ...{ m, n: width, k: n, transposeA: false, transposeB: false },
+        ...{ a: ax + 4 * r, lda: out, b: ap, c: ay, add: r > 0 },
+      })
+    else multiply({ ...{ m, n, k: width, transposeA: false, transposeB: true }, a: ax, b: ap, c: ay + 4 * r, ldc: out })
+  }
+  panel.dispose()
+  return y
+}
+
+/**
+ * x [..., in]·Wᵀ → [..., out], or with `back` x [..., out]·W → [..., in]; undefined where the backend has no faster way
+ * than to decode W first. For kernels with a gradient of their own: it is not recorded for one.
+ */
+export const decodedProduct = (x: Tensor, shape: Shape, decoder: Decoder, back = false): Tensor | undefined => {
+  if (x.dtype !== 'float32' || x.size * shape[0] * shape[1] === 0) return undefined
+  const { backendName } = engine()
+  if (backendName === 'wasm') {
+    const decode = decoder.heap()
+    return decode && onHeap(x, shape, decode, back)
+  }
+  return undefined
+}
