@@ -1,6 +1,6 @@
 import type { Params, Transform } from '@weftjs/spec'
-import { add, div, mapParams, mul, sqrt, square, zerosLike } from '@weftjs/tensor'
-import { addDecayedWeights, chain, type Schedule, scaleByLearningRate } from './transform.ts'
+import { adamUpdates, mapParams, selectParams, zerosLike } from '@weftjs/tensor'
+import type { Schedule } from './transform.ts'
 
 export interface AdamState {
   readonly step: number
@@ -13,15 +13,18 @@ export interface AdamOptions {
   readonly eps?: number
 }
 
+const start = (params: Params): AdamState => ({
+  step: 0,
+  m: mapParams(params, (p) => zerosLike(p)),
+  v: mapParams(params, (p) => zerosLike(p)),
+})
+
 /** m̂/(√v̂ + ε), moments of g and g² corrected for their start at zero  —  Kingma & Ba, arXiv:1412.6980 */
 export const scaleByAdam = ({ b1 = 0.9, b2 = 0.999, eps = 1e-8 }: AdamOptions = {}): Transform<AdamState> => ({
-  init: (params) => ({ step: 0, m: mapParams(params, (p) => zerosLike(p)), v: mapParams(params, (p) => zerosLike(p)) }),
+  init: start,
   update: (grads, state) => {
     const step = state.step + 1
-    const m = mapParams(grads, (g, n) => add(mul(state.m[n]!, b1), mul(g, 1 - b1)))
-    const v = mapParams(grads, (g, n) => add(mul(state.v[n]!, b2), mul(square(g), 1 - b2)))
-    const root = Math.sqrt(1 - b2 ** step)
-    const updates = mapParams(m, (t, n) => div(mul(t, 1 / (1 - b1 ** step)), add(mul(sqrt(v[n]!), 1 / root), eps)))
+    const { updates, m, v } = adamUpdates(grads, state, {}, { b1, b2, eps, decay: 0, scale: 1, step })
     return [updates, { step, m, v }]
   },
 })
@@ -33,11 +36,24 @@ export interface AdamwOptions extends AdamOptions {
   readonly decays?: (name: string) => boolean
 }
 
+/** as of three transforms in a chain: moments, decay, learning rate */
+type AdamwState = readonly [AdamState, null, { readonly step: number }]
+
 /** p − lr·(m̂/(√v̂ + ε) + λ·p), as torch.optim.AdamW  —  Loshchilov & Hutter, arXiv:1711.05101 */
 export const adamw = ({
   lr = 1e-3,
   weightDecay = 0.01,
-  decays,
-  ...adam
-}: AdamwOptions = {}): Transform<readonly unknown[]> =>
-  chain(scaleByAdam(adam), addDecayedWeights(weightDecay, decays), scaleByLearningRate(lr))
+  decays = () => true,
+  b1 = 0.9,
+  b2 = 0.999,
+  eps = 1e-8,
+}: AdamwOptions = {}): Transform<AdamwState> => ({
+  init: (params) => [start(params), null, { step: 0 }],
+  update: (grads, [moments, , rate], params) => {
+    const step = moments.step + 1
+    const scale = -(typeof lr === 'number' ? lr : lr(rate.step))
+    const settings = { b1, b2, eps, decay: weightDecay, scale, step }
+    const { updates, m, v } = adamUpdates(grads, moments, selectParams(params, decays), settings)
+    return [updates, [{ step, m, v }, null, { step: rate.step + 1 }]]
+  },
+})

@@ -1,5 +1,5 @@
 import type { Params, Transform } from '@weftjs/spec'
-import { add, clone, mapParams, mul } from '@weftjs/tensor'
+import { addInPlace, clone, mapParams, scaleInPlace } from '@weftjs/tensor'
 import { addDecayedWeights, chain, type Schedule, scaleByLearningRate } from './transform.ts'
 
 export interface SgdOptions {
@@ -14,8 +14,8 @@ const trace = (momentum: number, nesterov: boolean): Transform<{ readonly b: Par
   init: () => ({ b: null }),
   update: (grads, { b }) => {
     if (!momentum) return [grads, { b }]
-    const next = mapParams(grads, (g, n) => (b ? add(mul(b[n]!, momentum), g) : clone(g)))
-    return [nesterov ? mapParams(grads, (g, n) => add(g, mul(next[n]!, momentum))) : next, { b: next }]
+    const next = b ? addInPlace(scaleInPlace(b, momentum), grads) : mapParams(grads, (g) => clone(g))
+    return [nesterov ? addInPlace(grads, next, momentum) : mapParams(next, (t) => clone(t)), { b: next }]
   },
 })
 

@@ -1,5 +1,5 @@
 import type { Params, Transform } from '@weftjs/spec'
-import { add, div, globalNorm, mapParams, minimum, mul } from '@weftjs/tensor'
+import { add, addInPlace, div, globalNorm, minimum, type Scalar, scaleInPlace, selectParams } from '@weftjs/tensor'
 
 /** learning rate (or another coefficient) of a step, the first being 0 */
 export type Schedule = (step: number) => number
@@ -29,21 +29,19 @@ export const scaleByLearningRate = (lr: number | Schedule): Transform<{ step: nu
   init: () => ({ step: 0 }),
   update: (updates, { step }) => {
     const rate = typeof lr === 'number' ? lr : lr(step)
-    return [mapParams(updates, (u) => mul(u, -rate)), { step: step + 1 }]
+    return [scaleInPlace(updates, -rate), { step: step + 1 }]
   },
 })
 
 /** u + λ·p: decay that is not seen by the moments before it  —  Loshchilov & Hutter, arXiv:1711.05101 */
 export const addDecayedWeights = (decay: number, where: (name: string) => boolean = () => true): Transform<null> =>
-  stateless((updates, params) =>
-    decay ? mapParams(updates, (u, n) => (where(n) ? add(u, mul(params[n]!, decay)) : u)) : updates,
-  )
+  stateless((updates, params) => (decay ? addInPlace(updates, selectParams(params, where), decay) : updates))
 
 /** u·min(1, max/(‖u‖+1e-6)), one norm over all tensors, as torch.nn.utils.clip_grad_norm_ */
 export const clipByGlobalNorm = (max: number): Transform<null> =>
   stateless((updates) => {
     const factor = minimum(div(max, add(globalNorm(updates), 1e-6)), 1)
-    return mapParams(updates, (u) => mul(u, factor))
+    return scaleInPlace(updates, factor as Scalar)
   })
 
 /**
@@ -54,8 +52,7 @@ export const partition = (
   groups: Readonly<Record<string, Transform<any>>>,
   of: (name: string) => string,
 ): Transform<Readonly<Record<string, unknown>>> => {
-  const members = (params: Params, group: string): Params =>
-    Object.fromEntries(Object.entries(params).filter(([n]) => of(n) === group))
+  const members = (params: Params, group: string): Params => selectParams(params, (n) => of(n) === group)
   const names = Object.keys(groups)
   return {
     init: (params) => Object.fromEntries(names.map((g) => [g, groups[g]!.init(members(params, g))])),

@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises'
 import type { Params, Transform } from '@weftjs/spec'
-import { applyUpdates, cpu, tensor } from '@weftjs/tensor'
+import { applyUpdates, cpu, tensor, wasm } from '@weftjs/tensor'
 import { type Checkpoint, fromBytes, openSafetensors } from '@weftjs/tensor/checkpoint'
-import { describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { adamw, clipByGlobalNorm, constant, cosine, linear, type Schedule, sgd, wsd } from '../src/index.ts'
 
 await cpu()
@@ -27,7 +27,12 @@ const gap = async (a: Params, b: Params): Promise<number> => {
   return worst
 }
 
-describe("torch's optimizers, six steps with gradients from 10 down to 1e-4", () => {
+describe.each([
+  ['cpu', cpu],
+  ['wasm', wasm],
+])("torch's optimizers on %s, six steps with gradients from 10 down to 1e-4", (_, backend) => {
+  beforeAll(async () => void (await backend()))
+  afterAll(async () => void (await cpu()))
   const ours: Record<string, Transform<any>> = {
     adamw: adamw({ lr: 0.1, weightDecay: 0.01 }),
     'adamw-betas': adamw({ lr: 0.03, b1: 0.8, b2: 0.95, eps: 1e-3, weightDecay: 0.3 }),

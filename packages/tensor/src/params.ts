@@ -1,29 +1,17 @@
-import {
-  add,
-  dispose,
-  keep,
-  mul,
-  type Scalar,
-  scalar,
-  sqrt,
-  square,
-  sum,
-  type Tensor,
-  tidy,
-} from '@tensorflow/tfjs-core'
+import { add, dispose, keep, mul, type Scalar, type Tensor } from '@tensorflow/tfjs-core'
 import type { Params } from '@weftjs/spec'
 
 /** apply f to every tensor, by name */
 export const mapParams = <T>(params: Params, f: (t: Tensor, name: string) => T): Record<string, T> =>
   Object.fromEntries(Object.entries(params).map(([n, t]) => [n, f(t, n)]))
 
+/** the tensors whose names pass */
+export const selectParams = (params: Params, passes: (name: string) => boolean): Params =>
+  Object.fromEntries(Object.entries(params).filter(([n]) => passes(n)))
+
 /** p + u where u has an entry, p itself (the same tensor) elsewhere */
 export const applyUpdates = (params: Params, updates: Params): Params =>
   mapParams(params, (p, n) => (updates[n] ? add(p, updates[n]) : p))
-
-/** √Σ‖t‖² over all tensors */
-export const globalNorm = (params: Params): Scalar =>
-  tidy(() => sqrt(Object.values(params).reduce<Tensor>((s, t) => add(s, sum(square(t))), scalar(0)))) as Scalar
 
 export const scaleParams = (params: Params, s: number | Scalar): Params => mapParams(params, (t) => mul(t, s))
 
