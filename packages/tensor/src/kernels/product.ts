@@ -2,7 +2,7 @@ import { add, matMul, mul, type Tensor } from '@tensorflow/tfjs-core'
 import { engine } from '../engine.ts'
 import { kernels } from '../kernel.ts'
 
-/** scale·op(a)·op(b) + op(c)·op(d) + onto + bias, all of them matrices: [m, k]·[k, n] + [m, r]·[r, n] + [m, n] + [n] */
+/** scale·(op(a)·op(b) + op(c)·op(d)) + onto + bias of matrices: [m, k]·[k, n] + [m, r]·[r, n], [m, n] and [n] */
 export interface Product {
   readonly a: Tensor
   readonly b: Tensor
@@ -10,7 +10,7 @@ export interface Product {
   readonly transposeA?: boolean
   /** b and d are stored [n, k] */
   readonly transposeB?: boolean
-  /** of op(a)·op(b) alone; default 1 */
+  /** of the products; default 1 */
   readonly scale?: number
   /** c and d, of the same forms as a and b */
   readonly and?: readonly [c: Tensor, d: Tensor] | undefined
@@ -23,8 +23,9 @@ export const productOn: Record<string, (p: Product) => Tensor | undefined> = {}
 
 const plain = ({ a, b, transposeA, transposeB, scale = 1, and, onto, bias }: Product): Tensor => {
   const first = matMul(a, b, transposeA, transposeB)
-  const terms = [and && matMul(and[0], and[1], transposeA, transposeB), onto, bias].filter((t) => t !== undefined)
-  return terms.reduce((y, t) => add(y, t), scale === 1 ? first : mul(first, scale))
+  const both = and ? add(first, matMul(and[0], and[1], transposeA, transposeB)) : first
+  const terms = [onto, bias].filter((t) => t !== undefined)
+  return terms.reduce((y, t) => add(y, t), scale === 1 ? both : mul(both, scale))
 }
 
 /** The sum of products above. For kernels with a gradient of their own: it is not recorded for one. */

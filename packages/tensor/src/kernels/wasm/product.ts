@@ -32,8 +32,8 @@ export const productOnHeap = (p: Product): Tensor | undefined => {
     for (let done = n; done < m * n; done *= 2) made.copyWithin(done, 0, Math.min(done, m * n - done))
   }
   add(a, b, Boolean(onto || biasFirst))
-  if (scale !== 1) for (let i = 0; i < made.length; i++) made[i]! *= scale
   if (and) add(...and, true)
+  if (scale !== 1) for (let i = 0; i < made.length; i++) made[i]! *= scale
   if (bias && !biasFirst) {
     const values = floats(addressOf(bias), n)
     for (let i = 0; i < made.length; i += n) for (let j = 0; j < n; j++) made[i + j]! += values[j]!

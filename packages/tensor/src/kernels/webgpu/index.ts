@@ -1,11 +1,12 @@
 import { backend } from '@tensorflow/tfjs-core'
 import { accelerate } from '../../kernel.ts'
 import { rowsOn } from '../cross-entropy.ts'
+import { productOn } from '../product.ts'
 import { activate, glu } from './activation.ts'
 import { attention } from './attention.ts'
 import { rowsOnGpu } from './cross-entropy.ts'
 import { replaceInexact } from './exact.ts'
-import { replaceMatMul } from './matmul.ts'
+import { productOnGpu, replaceMatMul } from './matmul.ts'
 import { layerNorm, rmsNorm } from './norm.ts'
 import type { Gpu } from './program.ts'
 import { rotary } from './rotary.ts'
@@ -25,6 +26,7 @@ export const installShaders = (): void => {
     Attention: attention,
   })
   rowsOn['webgpu'] = (z, targets, weights, slope) => rowsOnGpu(backend() as unknown as Gpu, z, targets, weights, slope)
+  productOn['webgpu'] = productOnGpu
   replaceMatMul()
   replaceInexact()
 }

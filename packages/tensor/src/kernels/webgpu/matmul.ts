@@ -1,159 +1,52 @@
-import { getKernel, registerKernel, type TensorInfo, unregisterKernel } from '@tensorflow/tfjs-core'
-import { dispatch, type Gpu, type Program, plainFloats } from './program.ts'
+import {
+  backend,
+  getKernel,
+  registerKernel,
+  type Tensor,
+  type TensorInfo,
+  unregisterKernel,
+} from '@tensorflow/tfjs-core'
+import type { Product } from '../product.ts'
+import { dispatch, fold, type Gpu, plainFloats, track } from './program.ts'
+import { columnsOf, thin } from './thin.ts'
+import { type Form, heightOf, sumParts, type Tile, threadsOf, tiled, widthOf } from './tiled.ts'
 
-/** Rows and columns that one thread makes, and threads across and down; depth is the slice of k held in the workgroup */
-interface Tile {
-  readonly across: number
-  readonly down: number
-  readonly rows: 4 | 8
-  readonly columns: 4 | 8
-  readonly depth: number
-}
+/**
+ * The tilings, chosen by shape. A workgroup reads (height + width)·k numbers for height·width·k multiplications: large
+ * tiles read less, small ones leave work for more of the GPU, and flat ones waste nothing on a rank of 8.
+ */
+const TILES = {
+  /** 128 × 128, by 256 threads */
+  huge: { across: 16, down: 16, lanes: 1, rows: 8, columns: 8, depth: 8 },
+  /** 64 × 64 */
+  large: { across: 8, down: 8, lanes: 1, rows: 8, columns: 8, depth: 16 },
+  /** 32 × 32 */
+  square: { across: 8, down: 8, lanes: 1, rows: 4, columns: 4, depth: 16 },
+  /** 32 × 8, k shared by four lanes */
+  tall: { across: 2, down: 8, lanes: 4, rows: 4, columns: 4, depth: 32 },
+  /** 8 × 32 */
+  flat: { across: 8, down: 2, lanes: 4, rows: 4, columns: 4, depth: 32 },
+} as const satisfies Record<string, Tile>
 
-const THREADS = 64
-const uniforms = {
-  m: 'u32',
-  n: 'u32',
-  k: 'u32',
-  /** batch dimensions, and how far a step in each goes in a and in b (0 where broadcast), in matrices */
-  outer: 'vec4u',
-  stepA: 'vec4u',
-  stepB: 'vec4u',
-} as const
+/** rows that a product without tiles takes */
+const THIN = 4
+/** workgroups that fill a GPU, roughly */
+const FULL = 64
+/** the least of k that is worth a workgroup of its own */
+const PART = 512
 
-const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i)
+const tilesIn = (tile: Tile, m: number, n: number): number =>
+  Math.ceil(m / heightOf(tile)) * Math.ceil(n / widthOf(tile))
 
-/** elements of a as [m, k] and of b as [k, n], and where the matrices of this batch entry begin */
-const access = (transposeA: boolean, transposeB: boolean): string => `
-fn atA(m: u32, k: u32) -> u32 { return ${transposeA ? 'k * u.m + m' : 'm * u.k + k'}; }
-fn atB(k: u32, n: u32) -> u32 { return ${transposeB ? 'n * u.k + k' : 'k * u.n + n'}; }
-fn entry(batch: u32) -> vec2u {
-  var rest = batch;
-  var found = vec2u();
-  for (var i = 3; i >= 0; i--) {
-    let at = rest % u.outer[i];
-    rest = rest / u.outer[i];
-    found += at * vec2u(u.stepA[i], u.stepB[i]);
-  }
-  return found * vec2u(u.m * u.k, u.k * u.n);
-}`
+const fits = ({ device: { limits } }: Gpu, tile: Tile): boolean =>
+  threadsOf(tile) <= limits.maxComputeInvocationsPerWorkgroup &&
+  4 * (heightOf(tile) + widthOf(tile) + 8) * tile.depth <= limits.maxComputeWorkgroupStorageSize
 
-/** four neighbours along m or n, zero beyond the edges; no branches, which some drivers compile slowly */
-const four = (name: string, buffer: string, at: (i: number) => string, along: 'm' | 'n'): string => {
-  const one = (i: number): string =>
-    `select(0.0, ${buffer}[start + ${at(i)}], k < u.k && ${along} + ${i}u < u.${along})`
-  return `
-fn ${name}(start: u32, ${along}: u32, k: u32) -> vec4f {
-  return vec4f(${range(4).map(one)});
-}`
-}
-
-const tiled = (transposeA: boolean, transposeB: boolean, { across, down, rows, columns, depth }: Tile): Program => {
-  const height = (down * rows) / 4 // of the tile, in fours
-  const width = (across * columns) / 4
-  // a matrix read along k is written across the tile's rows: an odd stride spreads that over the memory's banks
-  const strideA = height + (transposeA ? 0 : 1)
-  const strideB = width + (transposeB ? 1 : 0)
-  const load = (to: string, from: string, stride: number, fours: number, alongK: boolean, origin: string): string => `
-    for (var e = local; e < ${depth * fours}u; e += ${THREADS}u) {
-      let q = ${alongK ? `e / ${depth}u` : `e % ${fours}u`};
-      let p = ${alongK ? `e % ${depth}u` : `e / ${fours}u`};
-      ${to}[p * ${stride}u + q] = ${from}, ${origin} + 4u * q, k0 + p);
-    }`
-  const sums = (f: (i: number, j: number) => string): string =>
-    range(rows)
-      .flatMap((i) => range(columns / 4).map((j) => f(i, j)))
-      .join('\n')
-  return {
-    name: `matmul ${[transposeA, transposeB, across, down, rows, columns, depth]}`,
-    writes: ['y'],
-    reads: ['a', 'b'],
-    uniforms,
-    threads: THREADS,
-    head: `${access(transposeA, transposeB)}
-${four('fourA', 'a', (i) => `atA(m + ${i}u, k)`, 'm')}
-${four('fourB', 'b', (i) => `atB(k, n + ${i}u)`, 'n')}
-var<workgroup> left: array<vec4f, ${depth * strideA}>;
-var<workgroup> right: array<vec4f, ${depth * strideB}>;`,
-    body: `
-  let batch = entry(group.z);
-  let m0 = group.y * ${4 * height}u;
-  let n0 = group.x * ${4 * width}u;
-  let i4 = local / ${across}u * ${rows / 4}u;
-  let j4 = local % ${across}u * ${columns / 4}u;
-  ${sums((i, j) => `var s${i}${j} = vec4f();`)}
-  for (var k0 = 0u; k0 < u.k; k0 += ${depth}u) {
-    ${load('left', 'fourA(batch.x', strideA, height, !transposeA, 'm0')}
-    ${load('right', 'fourB(batch.y', strideB, width, transposeB, 'n0')}
-    workgroupBarrier();
-    for (var p = 0u; p < ${depth}u; p++) {
-      ${range(rows / 4)
-        .map((i) => `let l${i} = left[p * ${strideA}u + i4 + ${i}u];`)
-        .join('\n')}
-      ${range(columns / 4)
-        .map((j) => `let r${j} = right[p * ${strideB}u + j4 + ${j}u];`)
-        .join('\n')}
-      ${sums((i, j) => `s${i}${j} += l${i >> 2}[${i & 3}] * r${j};`)}
-    }
-    workgroupBarrier();
-  }
-  var made = array<vec4f, ${(rows * columns) / 4}>(${range(rows).flatMap((i) => range(columns / 4).map((j) => `s${i}${j}`))});
-  for (var e = 0u; e < ${rows * columns}u; e++) {
-    let m = m0 + 4u * i4 + e / ${columns}u;
-    let n = n0 + 4u * j4 + e % ${columns}u;
-    if (m < u.m && n < u.n) { y[(group.z * u.m + m) * u.n + n] = made[e / 4u][e % 4u]; }
-  }`,
-  }
-}
-
-/** At most four rows: each column is summed by several threads, side by side where b is read. */
-const thin = (transposeA: boolean, transposeB: boolean, rows: number): Program => {
-  const columns = transposeB ? 4 : 16
-  const lanes = THREADS / columns
-  const type = rows === 1 ? 'f32' : `vec${rows}f`
-  const part = (v: string, i: number): string => (rows === 1 ? v : `${v}[${i}]`)
-  return {
-    name: `matmul thin ${[transposeA, transposeB, rows]}`,
-    writes: ['y'],
-    reads: ['a', 'b'],
-    uniforms,
-    threads: THREADS,
-    head: `${access(transposeA, transposeB)}
-var<workgroup> parts: array<${type}, ${THREADS}>;`,
-    body: `
-  let batch = entry(group.z);
-  let column = ${transposeB ? `local / ${lanes}u` : `local % ${columns}u`};
-  let lane = ${transposeB ? `local % ${lanes}u` : `local / ${columns}u`};
-  let n = group.x * ${columns}u + column;
-  var sum = ${type}();
-  if (n < u.n) {
-    for (var k = lane; k < u.k; k += ${lanes}u) {
-      sum += b[batch.y + atB(k, n)] * ${type}(${range(rows).map((i) => `a[batch.x + atA(${i}u, k)]`)});
-    }
-  }
-  parts[lane * ${columns}u + column] = sum;
-  workgroupBarrier();
-  if (local < ${columns}u && group.x * ${columns}u + local < u.n) {
-    var whole = parts[local];
-    for (var l = 1u; l < ${lanes}u; l++) { whole += parts[l * ${columns}u + local]; }
-    let to = group.z * u.m * u.n + group.x * ${columns}u + local;
-    ${range(rows)
-      .map((i) => `y[to + ${i}u * u.n] = ${part('whole', i)};`)
-      .join('\n    ')}
-  }`,
-  }
-}
-
-const SQUARE: Tile = { across: 8, down: 8, rows: 4, columns: 4, depth: 16 }
-const LARGE: Tile = { across: 8, down: 8, rows: 8, columns: 8, depth: 16 }
-const TALL: Tile = { across: 2, down: 32, rows: 4, columns: 4, depth: 16 }
-const WIDE: Tile = { across: 32, down: 2, rows: 4, columns: 4, depth: 16 }
-
-const tileFor = (m: number, n: number, batch: number): Tile => {
-  if (n <= 8) return TALL
-  if (m <= 8) return WIDE
-  // large tiles read less, but must leave enough workgroups to fill a GPU
-  return batch * Math.ceil(m / 64) * Math.ceil(n / 64) >= 32 ? LARGE : SQUARE
+const tileFor = (gpu: Gpu, m: number, n: number, batch: number): Tile => {
+  if (n <= 8) return TILES.tall
+  if (m <= 8) return TILES.flat
+  const full = [TILES.huge, TILES.large].find((tile, i) => fits(gpu, tile) && batch * tilesIn(tile, m, n) >= FULL >> i)
+  return full ?? TILES.square
 }
 
 const steps = (outer: readonly number[], own: readonly number[]): number[] => {
@@ -167,40 +60,94 @@ const steps = (outer: readonly number[], own: readonly number[]): number[] => {
 }
 const padded = (shape: readonly number[]): number[] => [...Array<number>(4 - shape.length).fill(1), ...shape]
 
-/** op(a)·op(b) over broadcast batches, or undefined for what tfjs's own kernel has to do */
-const product = (
-  gpu: Gpu,
-  a: TensorInfo,
-  b: TensorInfo,
-  transposeA: boolean,
-  transposeB: boolean,
-): TensorInfo | undefined => {
-  if (!plainFloats(gpu, a, b) || a.shape.length > 6 || b.shape.length > 6) return undefined
+/** may the tiles of products be float16? Sums stay float32. Set as the backend starts, where the device has `shader-f16`. */
+export const precision: { half: boolean } = { half: false }
+
+interface Call {
+  readonly a: TensorInfo
+  readonly b: TensorInfo
+  readonly transposeA?: boolean | undefined
+  readonly transposeB?: boolean | undefined
+  readonly scale?: number | undefined
+  readonly and?: readonly [TensorInfo, TensorInfo] | undefined
+  readonly onto?: TensorInfo | undefined
+  readonly bias?: TensorInfo | undefined
+}
+
+/** scale·(op(a)·op(b) + op(c)·op(d)) + onto + bias over broadcast batches, or undefined for what tfjs's own kernel has to do */
+const multiply = (gpu: Gpu, call: Call): TensorInfo | undefined => {
+  const { a, b, transposeA = false, transposeB = false, scale = 1, and, onto, bias } = call
+  const more = [...(and ?? []), ...(onto ? [onto] : []), ...(bias ? [bias] : [])]
+  if (!plainFloats(gpu, a, b, ...more) || a.shape.length > 6 || b.shape.length > 6) return undefined
   const [rowsA, columnsA] = a.shape.slice(-2) as [number, number]
   const [rowsB, columnsB] = b.shape.slice(-2) as [number, number]
   const m = transposeA ? columnsA : rowsA
   const k = transposeA ? rowsA : columnsA
   const n = transposeB ? rowsB : columnsB
+  const r = and ? and[0].shape[transposeA ? 0 : 1]! : 0
   const batchA = padded(a.shape.slice(0, -2))
   const batchB = padded(b.shape.slice(0, -2))
   const outer = batchA.map((d, i) => (d === 1 ? batchB[i]! : d))
   const batch = outer.reduce((p, d) => p * d, 1)
-  const tile = tileFor(m, n, batch)
-  const most = gpu.device.limits.maxComputeWorkgroupsPerDimension
-  const isThin = m <= 4
+  const isThin = m <= THIN
+  const [wideA, wideB] = [(transposeA ? m : k) % 4 === 0, (transposeB ? k : n) % 4 === 0]
+  const form: Form = {
+    transposeA,
+    transposeB,
+    wide: isThin
+      ? {
+          a: transposeB && wideB && !transposeA,
+          b: wideB && !(transposeA && transposeB),
+          c: false,
+          d: false,
+          y: !transposeB && wideB,
+        }
+      : {
+          a: wideA,
+          b: wideB,
+          c: (transposeA ? m : r) % 4 === 0,
+          d: (transposeB ? r : n) % 4 === 0,
+          y: n % 4 === 0,
+        },
+    and: Boolean(and),
+    onto: Boolean(onto),
+    bias: Boolean(bias),
+    half: !isThin && precision.half && gpu.device.features.has('shader-f16'),
+  }
+  const tile = tileFor(gpu, m, n, batch)
+  // few results of a long k: several workgroups share each tile's sum
+  const parts =
+    isThin || more.length
+      ? 1
+      : Math.max(1, Math.min(16, Math.floor(k / PART), Math.floor(FULL / (batch * tilesIn(tile, m, n)))))
+  const part = Math.ceil(k / parts / tile.depth) * tile.depth
   const groups: [number, number, number] = isThin
-    ? [Math.ceil(n / (transposeB ? 4 : 16)), 1, batch]
-    : [Math.ceil(n / (tile.across * tile.columns)), Math.ceil(m / (tile.down * tile.rows)), batch]
-  if (groups.some((g) => g > most)) return undefined
-  const program = isThin ? thin(transposeA, transposeB, m) : tiled(transposeA, transposeB, tile)
-  const rank = Math.max(a.shape.length, b.shape.length) - 2
-  const [y] = dispatch(gpu, program, {
-    reads: [a, b],
-    writes: [[...outer.slice(4 - rank), m, n]],
-    uniforms: [m, n, k, outer, steps(outer, batchA), steps(outer, batchB)],
+    ? [Math.ceil(n / columnsOf(form)), 1, batch]
+    : [Math.ceil(n / widthOf(tile)), Math.ceil(m / heightOf(tile)), batch * parts]
+  if (groups.some((g) => g > gpu.device.limits.maxComputeWorkgroupsPerDimension)) return undefined
+  const shape = [...outer.slice(4 - (Math.max(a.shape.length, b.shape.length) - 2)), m, n]
+  const [y] = dispatch(gpu, isThin ? thin(form, m) : tiled(form, tile), {
+    reads: [a, b, ...more],
+    writes: [parts > 1 ? [batch * parts * m * n] : shape],
+    uniforms: [m, n, k, r, outer, steps(outer, batchA), steps(outer, batchB), scale, part, parts],
     groups,
   })
-  return y
+  if (parts === 1) return y
+  const total = batch * m * n
+  const [whole] = dispatch(gpu, sumParts, {
+    reads: [y!],
+    writes: [shape],
+    uniforms: [m * n, parts, total],
+    groups: fold(gpu, Math.ceil(total / 64)),
+  })
+  gpu.disposeData(y!.dataId)
+  return whole
+}
+
+/** the products of fused kernels: one dispatch each */
+export const productOnGpu = (p: Product): Tensor | undefined => {
+  const y = multiply(backend() as unknown as Gpu, p)
+  return y && track(y)
 }
 
 /** Our product in the place of tfjs's, which remains for what ours declines. */
@@ -212,8 +159,7 @@ export const replaceMatMul = (): void => {
     kernelFunc: (call) => {
       const { a, b } = call.inputs as { a: TensorInfo; b: TensorInfo }
       const { transposeA, transposeB } = call.attrs as { transposeA?: boolean; transposeB?: boolean }
-      const gpu = call.backend as unknown as Gpu
-      return product(gpu, a, b, Boolean(transposeA), Boolean(transposeB)) ?? stock.kernelFunc(call)
+      return multiply(call.backend as unknown as Gpu, { a, b, transposeA, transposeB }) ?? stock.kernelFunc(call)
     },
   })
 }

@@ -1,0 +1,89 @@
+import type { Program } from './program.ts'
+import { entry, type Form, nameOf, range, readsOf, uniforms } from './tiled.ts'
+
+const THREADS = 64
+
+/** columns that a workgroup of the thin product makes */
+export const columnsOf = ({ transposeB, wide }: Form): number => (transposeB ? 4 : wide.b ? 64 : 16)
+
+/**
+ * At most four rows, as in generation, where reading b is all the work: each column (each four where they are
+ * neighbours) is summed by several threads that read side by side.
+ */
+export const thin = (form: Form, rows: number): Program => {
+  const { transposeA, transposeB, wide, and, onto, bias } = form
+  const columns = columnsOf(form)
+  const each = wide.b && !transposeB ? 4 : 1 // columns of one thread
+  const lanes = (THREADS * each) / columns
+  const step = wide.b && transposeB ? 4 : 1 // of k at once
+  const type = each === 4 ? 'vec4f' : 'f32'
+  const name = (suffix: string): string => `thin ${rows} ${suffix}`
+  const atA = (i: number): string => (transposeA ? `start.x + k * u.m + ${i}u` : `start.x + ${i}u * u.k + k`)
+  const left = (i: number): string => (wide.a ? `a[(${atA(i)}) / 4u]` : `a[${atA(i)}]`)
+  const atB = transposeB ? 'start.y + n * u.k + k' : 'start.y + k * u.n + n'
+  const right = wide.b ? `b[(${atB}) / 4u]` : `b[${atB}]`
+  const atD = transposeB ? 'n * u.r + q' : 'q * u.n + n'
+  const fromD = each === 4 ? `vec4f(${range(4).map((e) => `d[${atD} + ${e}u]`)})` : `d[${atD}]`
+  const whole = (i: number): string =>
+    [
+      `w${i} * u.scale`,
+      onto && (each === 4 ? `onto[(to + ${i}u * u.n) / 4u]` : `onto[to + ${i}u * u.n]`),
+      bias && (each === 4 ? 'bias[n / 4u]' : 'bias[n]'),
+    ]
+      .filter(Boolean)
+      .join(' + ')
+  return {
+    name: nameOf(name(''), form),
+    writes: [`y${each === 4 ? ': vec4f' : ''}`],
+    reads: readsOf(form),
+    uniforms,
+    threads: THREADS,
+    head: `${entry}
+var<workgroup> parts: array<${type}, ${THREADS * rows}>;`,
+    body: `
+  let start = entry(group.z);
+  let column = ${transposeB ? `local / ${lanes}u` : `local % ${columns / each}u`};
+  let lane = ${transposeB ? `local % ${lanes}u` : `local / ${columns / each}u`};
+  let n = group.x * ${columns}u + ${each}u * column;
+  ${range(rows)
+    .map((i) => `var s${i} = ${type}();`)
+    .join('\n  ')}
+  if (n < u.n) {
+    for (var k = ${step}u * lane; k < u.k; k += ${step * lanes}u) {
+      let w = ${right};
+      ${range(rows)
+        .map((i) => `s${i} += ${step === 4 ? `dot(w, ${left(i)})` : `w * ${left(i)}`};`)
+        .join('\n      ')}
+    }
+  }
+  ${range(rows)
+    .map((i) => `parts[${i * THREADS}u + local] = s${i};`)
+    .join('\n  ')}
+  workgroupBarrier();
+  if (lane == 0u && n < u.n) {
+    let to = group.z * u.m * u.n + n;
+    ${range(rows)
+      .map((i) => `var w${i} = ${type}();`)
+      .join('\n    ')}
+    for (var l = 0u; l < ${lanes}u; l++) {
+      let at = local + l * ${transposeB ? 1 : columns / each}u;
+      ${range(rows)
+        .map((i) => `w${i} += parts[${i * THREADS}u + at];`)
+        .join('\n      ')}
+    }
+    ${
+      and
+        ? `for (var q = 0u; q < u.r; q++) {
+      let e = ${fromD};
+      ${range(rows)
+        .map((i) => `w${i} += e * c[${transposeA ? `q * u.m + ${i}u` : `${i}u * u.r + q`}];`)
+        .join('\n      ')}
+    }`
+        : ''
+    }
+    ${range(rows)
+      .map((i) => `y[${each === 4 ? `(to + ${i}u * u.n) / 4u` : `to + ${i}u * u.n`}] = ${whole(i)};`)
+      .join('\n    ')}
+  }`,
+  }
+}
