@@ -1,12 +1,25 @@
 import { access, appendFile, constants, mkdir, rm } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { inputsOf, meanLoss, nextToken, type Tuned, targetsIn } from '@weftjs/model'
-import { adamw, chain, clipByGlobalNorm, constant, cosine, linear, type Schedule, sgd, train, wsd } from '@weftjs/optim'
+import {
+  adamw,
+  chain,
+  clipByGlobalNorm,
+  constant,
+  cosine,
+  linear,
+  type Schedule,
+  type StepContext,
+  sgd,
+  train,
+  wsd,
+} from '@weftjs/optim'
 import type { Batch, Params, Transform } from '@weftjs/spec'
-import { type Backend, dispose, peakBytes } from '@weftjs/tensor'
+import { type Backend, dispose, type Profile, peakBytes, startProfile } from '@weftjs/tensor'
 import { Failure } from './fail.ts'
 import { writeJson, writeWhole } from './files.ts'
 import { lossPlot } from './plot.ts'
+import { type StepSpans, stepSpans } from './profile.ts'
 import {
   checkpointPath,
   type Identity,
@@ -29,6 +42,8 @@ export interface Run {
   readonly resume: boolean
   /** a run that has not come to its end may be replaced */
   readonly restart: boolean
+  /** time every kernel */
+  readonly profile: boolean
   /** training batches from the one after the first `skip` */
   batches(skip: number): AsyncIterable<Batch>
   readonly validation: readonly Batch[]
@@ -44,6 +59,7 @@ export interface Outcome {
   /** of the last step; absent where none was left to do */
   readonly loss: number | undefined
   readonly validation: number | undefined
+  readonly profile: Profile | undefined
 }
 
 const scheduleOf = ({ schedule, lr, steps, warmup, decay }: TrainSettings): Schedule => {
@@ -73,6 +89,9 @@ export const checkOut = async (out: string, { resume, restart }: Pick<Run, 'resu
   await access(out, constants.W_OK)
   if (!resume && !restart) await refuseUnfinished(out)
 }
+
+/** where nothing is profiled */
+const unmarked: StepSpans = { loss: (f) => f, transform: (t) => t, during: (_, f) => f(), done: () => {} }
 
 /**
  * Trains to the last step or to Ctrl-C, with a log, checkpoints and a bar. Nothing in the folder changes before the
@@ -121,12 +140,16 @@ export const runTraining = async (run: Run): Promise<Outcome> => {
   let measured: number | undefined
   let averaged: number | undefined
   let seen = 0
+  const profiling = run.profile ? startProfile() : undefined
+  const mark = profiling ? stepSpans(profiling, step + 1) : unmarked
   try {
     const steps = train<Batch>({
       params,
-      transform,
+      transform: mark.transform(transform),
       data: run.batches(step * settings.accumulate),
-      loss: (p, batch, { rng }) => nextToken(tuned.run(p, inputsOf(batch), { training: true, rng }), batch),
+      loss: mark.loss((p: Params, batch: Batch, { rng }: StepContext) =>
+        nextToken(tuned.run(p, inputsOf(batch), { training: true, rng }), batch),
+      ),
       weight: targetsIn,
       steps: settings.steps,
       accumulate: settings.accumulate,
@@ -136,6 +159,7 @@ export const runTraining = async (run: Run): Promise<Outcome> => {
       ...(start && { state: start.state }),
     })
     for await (const s of steps) {
+      mark.done()
       if (!Number.isFinite(s.loss))
         throw new Failure(
           `step ${s.step}: the loss is ${s.loss}; lower train.lr, set train.clip, or look at the data of this step`,
@@ -151,7 +175,7 @@ export const runTraining = async (run: Run): Promise<Outcome> => {
       seen += tokens
       const end = step === settings.steps
       const look = validation.length > 0 && (end || (settings.validate !== undefined && step % settings.validate === 0))
-      measured = look ? await meanLoss(tuned, params, validation) : undefined
+      measured = look ? await mark.during('validation', () => meanLoss(tuned, params, validation)) : undefined
       const row = {
         step,
         loss,
@@ -168,7 +192,8 @@ export const runTraining = async (run: Run): Promise<Outcome> => {
         `${bar(step / settings.steps)} ${step}/${settings.steps}  loss ${averaged.toFixed(3)}  ${Math.round(seen / elapsed)} tok/s  ${size(peak.bytes)}  ${clock(left)} left`,
         step === 1 || end || step % Math.max(1, Math.round(settings.steps / 20)) === 0,
       )
-      if (step % settings.checkpoint === 0 || end) await writeCheckpoint(run, step, params, s.state)
+      if (step % settings.checkpoint === 0 || end)
+        await mark.during('checkpoint', () => writeCheckpoint(run, step, params, s.state))
       // let signals in
       await new Promise(setImmediate)
       if (stop.signal.aborted) {
@@ -182,8 +207,10 @@ export const runTraining = async (run: Run): Promise<Outcome> => {
       throw new Failure(`the data ended after step ${step} of ${settings.steps}; lower train.steps`)
     if (loss !== undefined)
       await writeWhole(join(out, 'loss.svg'), lossPlot(await readLog(log), `${basename(out)}: loss per token, nats`))
-    return { params, step, loss, validation: measured, interrupted }
+    return { params, step, loss, validation: measured, interrupted, profile: await profiling?.stop() }
   } finally {
+    // after an error the error is what counts
+    await profiling?.stop().catch(() => {})
     statusDone()
     process.off('SIGINT', onSignal)
     process.off('SIGTERM', onSignal)

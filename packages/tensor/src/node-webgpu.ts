@@ -4,8 +4,11 @@ import { type WebgpuOptions, webgpu } from './webgpu.ts'
 /** by a name that bundlers for browsers do not see: `best()` leads here */
 const load = <T>(name: string): Promise<T> => import(/* @vite-ignore */ name)
 
-/** zeroes workgroup memory by a loop in the shader: SwiftShader compiles the extension's way for seconds */
-const FLAGS = ['disable-dawn-features=use_vulkan_zero_initialize_workgroup_memory_extension']
+/**
+ * Zeroes workgroup memory by a loop in the shader: SwiftShader compiles the extension's way for seconds. Timestamps are
+ * not rounded, as they are in browsers, where they could tell one site of another.
+ */
+const FLAGS = ['disable-dawn-features=use_vulkan_zero_initialize_workgroup_memory_extension,timestamp_quantization']
 
 /**
  * WebGPU in Node through Dawn (npm package `webgpu`): the same backend as in the browser. What tfjs and we expect of a

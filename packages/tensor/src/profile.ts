@@ -1,5 +1,5 @@
 import { backend, type Tensor, engine as tfEngine } from '@tensorflow/tfjs-core'
-import { type Engine, engine } from './engine.ts'
+import { type Engine, engine, observer } from './engine.ts'
 import { clock } from './kernels/webgpu/clock.ts'
 import { boundBytes } from './kernels/webgpu/lighter.ts'
 import type { Gpu } from './kernels/webgpu/program.ts'
@@ -46,11 +46,12 @@ export interface Profile {
 export interface Profiling {
   /** begins a named span of the trace, within those that are open; → its end */
   span(name: string): () => void
-  /** takes all hooks off */
+  /** takes all hooks off; once more is the same profile */
   stop(): Promise<Profile>
 }
 
 const EVENTS = 400_000
+const VIEWS = new Set(['Identity', 'Reshape', 'ExpandDims'])
 const THREAD = 1
 const DEVICE = 2
 const DEVICE_SPANS = 3
@@ -164,7 +165,8 @@ export const startProfile = (): Profiling => {
   const own = Object.getOwnPropertyDescriptor(e, 'runKernelFunc')
   e.runKernelFunc = (call) => {
     const name = call.kernelName ?? call.label
-    if (name === undefined) return run(call)
+    // what only gives a tensor another shape or name is a part of what asks for it
+    if (name === undefined || (VIEWS.has(name) && frames.length)) return run(call)
     const { backwardsFunc: back } = call
     const timedCall =
       call.label === undefined
@@ -180,10 +182,11 @@ export const startProfile = (): Profiling => {
           }
     return frame(
       name,
-      (y) => bytesOf({ ...call.inputs, y }),
+      (y) => (VIEWS.has(name) ? 0 : bytesOf({ ...call.inputs, y })),
       () => run(timedCall),
     )
   }
+  observer.frame = (name, f) => frame(name, () => 0, f)
 
   const span = (name: string): (() => void) => {
     const own: Span = { name, began: now(), first: Number.POSITIVE_INFINITY, last: 0 }
@@ -196,41 +199,47 @@ export const startProfile = (): Profiling => {
       done.push(own)
     }
   }
+  const end = async (): Promise<Profile> => {
+    if (own) Object.defineProperty(e, 'runKernelFunc', own)
+    else Reflect.deleteProperty(e, 'runKernelFunc')
+    delete observer.frame
+    running = false
+    await device?.stop()
+    const milliseconds = now()
+    for (const { name, first, last } of done) if (last > first) event(name, DEVICE_SPANS, first, last)
+    const total = [...rows.values()].reduce((n, r) => n + r.milliseconds, 0)
+    const track = (tid: number, name: string): TraceEvent => ({
+      name: 'thread_name',
+      ph: 'M',
+      pid: 1,
+      tid,
+      args: { name },
+    })
+    return {
+      backend: backendName,
+      clock: timed ? 'device' : 'wall',
+      milliseconds,
+      ...(step > 0 && { resolution: step / 1e6 }),
+      rows: [...rows.values()]
+        .map((r) => ({ ...r, share: total ? r.milliseconds / total : 0 }))
+        .sort((a, b) => b.milliseconds - a.milliseconds),
+      trace: {
+        displayTimeUnit: 'ms',
+        traceEvents: [
+          track(THREAD, 'JavaScript'),
+          ...(timed ? [track(DEVICE, 'GPU'), track(DEVICE_SPANS, 'GPU, spans')] : []),
+          ...events,
+        ],
+      },
+      leftOut,
+    }
+  }
+  let stopped: Promise<Profile> | undefined
   return {
     span,
-    stop: async () => {
-      if (own) Object.defineProperty(e, 'runKernelFunc', own)
-      else Reflect.deleteProperty(e, 'runKernelFunc')
-      running = false
-      await device?.stop()
-      const milliseconds = now()
-      for (const { name, first, last } of done) if (last > first) event(name, DEVICE_SPANS, first, last)
-      const total = [...rows.values()].reduce((n, r) => n + r.milliseconds, 0)
-      const track = (tid: number, name: string): TraceEvent => ({
-        name: 'thread_name',
-        ph: 'M',
-        pid: 1,
-        tid,
-        args: { name },
-      })
-      return {
-        backend: backendName,
-        clock: timed ? 'device' : 'wall',
-        milliseconds,
-        ...(step > 0 && { resolution: step / 1e6 }),
-        rows: [...rows.values()]
-          .map((r) => ({ ...r, share: total ? r.milliseconds / total : 0 }))
-          .sort((a, b) => b.milliseconds - a.milliseconds),
-        trace: {
-          displayTimeUnit: 'ms',
-          traceEvents: [
-            track(THREAD, 'JavaScript'),
-            ...(timed ? [track(DEVICE, 'GPU'), track(DEVICE_SPANS, 'GPU, spans')] : []),
-            ...events,
-          ],
-        },
-        leftOut,
-      }
+    stop: () => {
+      stopped ??= end()
+      return stopped
     },
   }
 }

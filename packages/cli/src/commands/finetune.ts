@@ -14,6 +14,7 @@ export const finetune: Command = {
       many: true,
       help: 'change a field of the run file, e.g. train.steps=50; may be repeated',
     },
+    profile: { help: 'time every kernel: a table, and OUT/profile.json for chrome://tracing or Perfetto' },
     json: { help: 'print {out, steps, of, interrupted, loss, validation, files}' },
   },
   examples: [

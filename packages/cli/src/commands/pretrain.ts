@@ -10,6 +10,7 @@ export const pretrain: Command = {
     resume: { help: 'go on from the last checkpoint in the folder' },
     restart: { help: 'begin again in a folder that holds an unfinished run' },
     set: { value: 'PATH=VALUE', many: true, help: 'change a field of the run file; may be repeated' },
+    profile: { help: 'time every kernel: a table, and OUT/profile.json for chrome://tracing or Perfetto' },
     json: { help: 'print {out, steps, of, interrupted, loss, validation, files}' },
   },
   examples: ['weft pretrain tools/mini/mini.yaml --set data.path=books.txt'],

@@ -98,6 +98,7 @@ export const finetune = async (call: Call): Promise<number> => {
       backend,
       resume,
       restart,
+      profile: flag('profile'),
       batches: (skip) => data.batches({ skip }),
       validation: settings.data.validation ? await kept(data.validation()) : [],
     },

@@ -76,6 +76,7 @@ export const pretrain = async (call: Call): Promise<number> => {
       backend,
       resume,
       restart,
+      profile: flag('profile'),
       batches: (skip) => data.batches({ skip }),
       validation,
       decays: (name) => !/norm|\.bias$/.test(name),

@@ -1,5 +1,6 @@
 import type { Call } from '../command.ts'
 import { type Feed, tellNotes } from '../feed.ts'
+import { writeProfile } from '../profile.ts'
 import { type Outcome, type Run, runTraining } from '../session.ts'
 import { print, printJson, warn } from '../terminal.ts'
 
@@ -20,13 +21,14 @@ export const trainAndSave = async (
   }
   tellNotes(data.notes)
   const { step, loss, validation, interrupted } = outcome
+  const profile = outcome.profile && { profile: await writeProfile(outcome.profile, out, flag('json')) }
   if (interrupted) {
     warn(`stopped after step ${step} of ${of}; go on with: weft ${command} ${path} --out ${out} --resume`)
-    if (flag('json')) printJson({ out, steps: step, of, interrupted, loss, validation, files: [] })
+    if (flag('json')) printJson({ out, steps: step, of, interrupted, loss, validation, files: [], ...profile })
     return 130
   }
   const files = await save(outcome)
-  if (flag('json')) printJson({ out, steps: step, of, interrupted, loss, validation, files })
+  if (flag('json')) printJson({ out, steps: step, of, interrupted, loss, validation, files, ...profile })
   else {
     const said = [
       loss === undefined ? `was done at step ${step}` : `loss ${loss.toFixed(4)} at step ${step}`,
