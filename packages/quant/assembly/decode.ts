@@ -1,19 +1,15 @@
 /** Packed matrices → float32: numbers [from, to) of the matrix row by row, of which `block` share a scale. */
 
-/** byte 0, 4, 8 ... of 16 numbers: one of four tables that together look 16 levels up by their codes */
-function plane(a: v128, b: v128, c: v128, d: v128): v128 {
-  const ab = i8x16.shuffle(a, b, 0, 4, 8, 12, 16, 20, 24, 28, 0, 0, 0, 0, 0, 0, 0, 0)
-  const cd = i8x16.shuffle(c, d, 0, 4, 8, 12, 16, 20, 24, 28, 0, 0, 0, 0, 0, 0, 0, 0)
-  return i64x2.shuffle(ab, cd, 0, 2)
-}
-
 /** no code is above 15, so what a lookup beyond the table gives does not matter */
 function look(table: v128, codes: v128): v128 {
   if (isDefined(RELAXED)) return i8x16.relaxed_swizzle(table, codes)
   return i8x16.swizzle(table, codes)
 }
 
-/** level·scale + shift of 4-bit codes, two a byte, the first in the high half; no shift where its address is 0 */
+/**
+ * level·scale + shift of 4-bit codes, two a byte, the first in the high half; no shift where its address is 0. After the
+ * 16 levels come their first bytes, their second, third and fourth: four tables that look 16 codes up at a time.
+ */
 export function four(
   q: usize,
   levels: usize,
@@ -24,14 +20,10 @@ export function four(
   to: i32,
   y: usize,
 ): void {
-  const l0 = v128.load(levels)
-  const l1 = v128.load(levels, 16)
-  const l2 = v128.load(levels, 32)
-  const l3 = v128.load(levels, 48)
-  const t0 = plane(l0, l1, l2, l3)
-  const t1 = plane(i32x4.shr_u(l0, 8), i32x4.shr_u(l1, 8), i32x4.shr_u(l2, 8), i32x4.shr_u(l3, 8))
-  const t2 = plane(i32x4.shr_u(l0, 16), i32x4.shr_u(l1, 16), i32x4.shr_u(l2, 16), i32x4.shr_u(l3, 16))
-  const t3 = plane(i32x4.shr_u(l0, 24), i32x4.shr_u(l1, 24), i32x4.shr_u(l2, 24), i32x4.shr_u(l3, 24))
+  const t0 = v128.load(levels, 64)
+  const t1 = v128.load(levels, 80)
+  const t2 = v128.load(levels, 96)
+  const t3 = v128.load(levels, 112)
   const low = i8x16.splat(15)
   for (let b = from / block; from < to; b++) {
     const s = load<f32>(scale + ((<usize>b) << 2))

@@ -56,9 +56,14 @@ describe.each([
   it.each(CODECS)('%s: values and gradients are those of the decoded matrix', (_, codec) => {
     const side = fc.integer({ min: 1, max: 150 })
     fc.assert(
-      fc.property(fc.array(fc.integer({ min: 1, max: 6 }), { minLength: 1, maxLength: 3 }), side, side, (rows, a, b) => {
-        tidy(() => compare(codec, { rows, shape: [a, b] }))
-      }),
+      fc.property(
+        fc.array(fc.integer({ min: 1, max: 6 }), { minLength: 1, maxLength: 3 }),
+        side,
+        side,
+        (rows, a, b) => {
+          tidy(() => compare(codec, { rows, shape: [a, b] }))
+        },
+      ),
       { seed: 7, numRuns: 15 },
     )
   })

@@ -32,7 +32,7 @@ const place = (tables: readonly Float32Array[], more = 0): number[] => {
 /** codes of a table's levels times the scales of blocks of n numbers, plus `shift` of each block */
 export const tableDecoder = (
   q: Tensor,
-  { levels }: Table,
+  { levels, lookup }: Table,
   block: number,
   n: number,
   scale: Tensor | NestedScales,
@@ -45,12 +45,12 @@ export const tableDecoder = (
     const decode = (levels.length === 16 ? ours['four'] : ours['eight'])!
     const move = shift ? addressOf(shift) : 0
     if (!('codes' in scale)) {
-      const [al] = place([levels])
+      const [al] = place([lookup])
       const as = addressOf(scale)
       return (from, to, at) => decode(aq, al!, as, move, block, from, to, at)
     }
     const blocks = Math.ceil(n / block)
-    const [al, an, as] = place([levels, scale.table.levels], blocks)
+    const [al, an, as] = place([lookup, scale.table.lookup], blocks)
     const nested = [scale.codes, an!, scale.scale, scale.offset].map((t) => (typeof t === 'number' ? t : addressOf(t)))
     ours['eight']!(...nested, scale.block, 0, blocks, as!)
     return (from, to, at) => decode(aq, al!, as!, move, block, from, to, at)

@@ -5,6 +5,8 @@ import { bytesOf, checkRow, decodeTo, loopKernel, type Values } from './loop.ts'
 /** A code book: `levels[code]` for every code, 16 of them (two codes a byte, the first in the high half) or 256. */
 export interface Table {
   readonly levels: Float32Array
+  /** the levels, and of 16 levels their first bytes, second, third and fourth too: what looks up 16 codes at a time */
+  readonly lookup: Float32Array
   /** codes in ascending order of their levels */
   readonly order: Int32Array
   /** halfway between neighbouring levels, in float32: a number above `midpoints[i]` is nearer to level i + 1 */
@@ -19,7 +21,14 @@ export const table = (levels: readonly number[] | Float32Array): Table => {
   const midpoints = Float32Array.from({ length: all.length - 1 }, (_, i) =>
     Math.fround(Math.fround(all[order[i]!]! + all[order[i + 1]!]!) / 2),
   )
-  return { levels: all, order, midpoints }
+  return { levels: all, lookup: all.length === 16 ? withPlanes(all) : all, order, midpoints }
+}
+
+const withPlanes = (levels: Float32Array): Float32Array => {
+  const bytes = new Uint8Array(8 * levels.length)
+  bytes.set(new Uint8Array(levels.buffer))
+  for (let i = 0; i < 64; i++) bytes[64 + 16 * (i % 4) + (i >> 2)] = bytes[i]!
+  return new Float32Array(bytes.buffer)
 }
 
 const SMALLEST = Math.fround(1e-38)
@@ -145,9 +154,9 @@ export const encodeTable = (x: Tensor, scale: Tensor, { levels, midpoints, order
   )
 
 /** level·scale of n packed codes → [n] */
-export const decodeTable = (q: Tensor, scale: Tensor, { levels }: Table, block: number, n: number): Tensor =>
+export const decodeTable = (q: Tensor, scale: Tensor, { levels, lookup }: Table, block: number, n: number): Tensor =>
   tidy(() =>
-    decodeKernel([q, scale, tensor1d(levels), tensor1d([0], 'int32')], {
+    decodeKernel([q, scale, tensor1d(lookup), tensor1d([0], 'int32')], {
       n,
       block,
       count: levels.length,
@@ -160,13 +169,13 @@ export const decodeTable = (q: Tensor, scale: Tensor, { levels }: Table, block: 
 export const decodeRows = (
   q: Tensor,
   scale: Tensor,
-  { levels }: Table,
+  { levels, lookup }: Table,
   block: number,
   [height, width]: readonly [number, number],
   rows: Tensor,
 ): Tensor =>
   tidy(() =>
-    decodeKernel([q, scale, tensor1d(levels), rows], {
+    decodeKernel([q, scale, tensor1d(lookup), rows], {
       n: height * width,
       block,
       count: levels.length,
