@@ -4,6 +4,7 @@ import type { Report, Row, Spread } from './types.ts'
 export const digits = (x: number): string => {
   if (!Number.isFinite(x)) return String(x)
   const size = Math.abs(x)
+  if (Number.isInteger(x)) return String(x)
   return size >= 100 ? String(Math.round(x)) : size >= 10 ? x.toFixed(1) : size >= 1 ? x.toFixed(2) : x.toPrecision(2)
 }
 

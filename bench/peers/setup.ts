@@ -17,7 +17,10 @@ const run = (command: string, args: readonly string[]): void => {
 const once = (file: string, make: () => void): void => {
   const mark = join(peersFolder, `.done-${file}`)
   const wanted = readFileSync(join(here, file), 'utf8')
-  if (existsSync(mark) && readFileSync(mark, 'utf8') === wanted) return console.log(`${file}: installed already`)
+  if (existsSync(mark) && readFileSync(mark, 'utf8') === wanted) {
+    console.log(`${file}: installed already`)
+    return
+  }
   make()
   writeFileSync(mark, wanted)
 }

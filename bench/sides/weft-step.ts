@@ -6,6 +6,7 @@ import { nf4, quantize } from '@weftjs/quant'
 import type { Params } from '@weftjs/spec'
 import { peakBytes, rng, tensor, wasm } from '@weftjs/tensor'
 import { nodeWebgpu } from '@weftjs/tensor/node-webgpu'
+import { countDispatches } from './gpu.ts'
 import { networkOf, withSameA } from './network.ts'
 import { serve, type Work } from './serve.ts'
 import { idsOf, type Shape } from './shape.ts'
@@ -21,6 +22,7 @@ interface Options {
 
 await serve(async ({ shape, length, rank, batch = 1, backend = 'wasm', nf4: packed }: Options): Promise<Work> => {
   const { device } = backend === 'webgpu' ? await nodeWebgpu() : await wasm()
+  const dispatches = backend === 'webgpu' ? countDispatches() : undefined
   const whole = networkOf(shape)
   const network = packed ? await quantize(whole, nf4({ nested: true } as never), { consume: true }) : whole
   const at = 'blocks.*.attn.{q,v}'
@@ -41,11 +43,17 @@ await serve(async ({ shape, length, rank, batch = 1, backend = 'wasm', nf4: pack
     loss: (p: Params, b) => nextToken(tuned.run(p, { ids }, { training: true }), b),
     transform: adamw({ lr: 1e-3 }),
   })
-  const unit = async (): Promise<{ loss: number; tensors: number; bytes: number; peakBytes: number }> => {
+  const unit = async (): Promise<Record<string, number>> => {
+    const before = dispatches?.()
     const { value } = await steps.next()
     if (!value) throw new Error('the training has ended')
-    return { loss: value.loss, tensors: value.tensors, bytes: value.bytes, peakBytes: peak.bytes }
+    const { loss, tensors, bytes } = value
+    return {
+      ...{ loss, tensors, bytes, peakBytes: peak.bytes },
+      ...(before !== undefined && { dispatches: dispatches!() - before }),
+    }
   }
   const first = await unit()
-  return { facts: { device, trained: Object.values(params).reduce((n, p) => n + p.size, 0) }, loss: first.loss, unit }
+  const facts = { device, trained: Object.values(params).reduce((n, p) => n + p.size, 0) }
+  return { facts, ...(first['loss'] !== undefined && { loss: first['loss'] }), unit }
 })
