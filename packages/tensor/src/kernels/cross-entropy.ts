@@ -1,6 +1,5 @@
 import {
   add,
-  backend,
   concat,
   dispose,
   div,
@@ -27,7 +26,7 @@ import { engine } from '../engine.ts'
 import { defineKernel, kernels } from '../kernel.ts'
 
 export interface CrossEntropyOptions {
-  /** rows of logits that exist at a time */
+  /** rows of logits that exist at a time; by default what fits in 64 MB */
   readonly rows?: number
   /** c·tanh(logits/c), Gemma 2 */
   readonly softcap?: number | undefined
@@ -35,6 +34,16 @@ export interface CrossEntropyOptions {
 interface Attrs {
   readonly rows: number
   readonly softcap: number | undefined
+}
+export type CrossEntropyInputs = Record<'hidden' | 'head' | 'targets' | 'weights', Tensor>
+
+/** bytes of logits at a time: every piece goes through the whole head again, so that smaller ones are slower */
+const PIECE = 64e6
+
+/** pieces of almost equal height */
+const rowsOf = (N: number, V: number): number => {
+  const most = Math.max(16, Math.floor(PIECE / 4 / V))
+  return Math.ceil(N / Math.max(1, Math.ceil(N / most)))
 }
 
 const part = (t: Tensor, from: number, n: number): Tensor =>
@@ -64,51 +73,26 @@ const plainRows: Rows = (z, targets, weights, slope) => {
   return { loss, dz: mul(sub(div(e, total), oneHot(targets as never, V)), reshape(weights, [n, 1])) }
 }
 
-/** on the wasm heap: one pass for the sum, one for the gradient, written over the logits */
-const heapRows: Rows = (z, targets, weights, slope) => {
-  const heap = backend() as unknown as { typedArrayFromHeap(t: Tensor): Float32Array | Int32Array }
-  const [n, V] = z.shape as [number, number]
-  const [values, ids, w] = [z, targets, weights].map((t) => heap.typedArrayFromHeap(t)) as [
-    Float32Array,
-    Int32Array,
-    Float32Array,
-  ]
-  let loss = 0
-  for (let i = 0; i < n; i++) {
-    const row = values.subarray(i * V, (i + 1) * V)
-    const factor = w[i]!
-    if (factor === 0) {
-      if (slope) row.fill(0)
-      continue
-    }
-    let top = Number.NEGATIVE_INFINITY
-    for (let j = 0; j < V; j++) if (row[j]! > top) top = row[j]!
-    const hit = row[ids[i]!]!
-    let total = 0
-    for (let j = 0; j < V; j++) {
-      const e = Math.exp(row[j]! - top)
-      row[j] = e
-      total += e
-    }
-    loss += factor * (Math.log(total) + top - hit)
-    if (slope) {
-      const s = factor / total
-      for (let j = 0; j < V; j++) row[j] = row[j]! * s
-      row[ids[i]!] = row[ids[i]!]! - factor
-    }
-  }
-  return { loss: scalar(loss), dz: slope ? z : undefined }
-}
-
 /** faster ways by the backend's name, which may write over the logits; undefined declines */
-export const rowsOn: Record<string, (...args: Parameters<Rows>) => RowsResult | undefined> = { wasm: heapRows }
+export const rowsOn: Record<string, (...args: Parameters<Rows>) => RowsResult | undefined> = {}
 
-const run = (
-  { hidden, head, targets, weights }: Record<'hidden' | 'head' | 'targets' | 'weights', Tensor>,
-  { rows, softcap }: Attrs,
-  wants: (input: 'hidden' | 'head' | 'targets' | 'weights') => boolean,
-): { y: Tensor; saved: Record<string, Tensor> } => {
-  const fast = kernels.plain ? undefined : rowsOn[engine().backendName]
+type Wants = (input: keyof CrossEntropyInputs & string) => boolean
+/** the loss and, as far as they are wanted, its gradients `dHidden` [N, D] and `dHead` [V, D] */
+export type Pass = (
+  inputs: CrossEntropyInputs,
+  attrs: Attrs,
+  wants: Wants,
+) => { y: Tensor; saved: Record<string, Tensor> } | undefined
+/** a faster way to the whole, by the backend's name; undefined declines */
+export const passOn: Record<string, Pass> = {}
+
+const run = (inputs: CrossEntropyInputs, attrs: Attrs, wants: Wants): { y: Tensor; saved: Record<string, Tensor> } => {
+  const { backendName } = engine()
+  const whole = kernels.plain ? undefined : passOn[backendName]?.(inputs, attrs, wants)
+  if (whole) return whole
+  const { hidden, head, targets, weights } = inputs
+  const { rows, softcap } = attrs
+  const fast = kernels.plain ? undefined : rowsOn[backendName]
   const each: Rows = (...args) => fast?.(...args) ?? plainRows(...args)
   const slope = wants('hidden') || wants('head')
   let loss: Tensor = scalar(0)
@@ -146,7 +130,7 @@ const run = (
   }
 }
 
-const kernel = defineKernel<{ hidden: Tensor; head: Tensor; targets: Tensor; weights: Tensor }, Attrs>({
+const kernel = defineKernel<CrossEntropyInputs, Attrs>({
   name: 'CrossEntropy',
   plain: (inputs, attrs) => run(inputs, attrs, () => false).y,
   ahead: run,
@@ -167,5 +151,5 @@ export const crossEntropy = (
   head: Tensor,
   targets: Tensor,
   weights: Tensor,
-  { rows = 512, softcap }: CrossEntropyOptions = {},
+  { rows = rowsOf(hidden.shape[0]!, head.shape[0]!), softcap }: CrossEntropyOptions = {},
 ): Tensor => kernel({ hidden, head, targets, weights }, { rows, softcap })

@@ -1,10 +1,12 @@
 import { routines } from '../../heap.ts'
 import { accelerate } from '../../kernel.ts'
 import * as module from '../../wasm/norm.generated.ts'
+import { passOn } from '../cross-entropy.ts'
 import { inPlaceOn } from '../in-place.ts'
 import { productOn } from '../product.ts'
 import { inPlace } from './adamw.ts'
 import { attention } from './attention.ts'
+import { crossEntropyOnHeap } from './cross-entropy.ts'
 import { addLayerNorm, addRmsNorm, layerNorm, rmsNorm } from './norm.ts'
 import { productOnHeap } from './product.ts'
 import { replaceShapeOps } from './shape.ts'
@@ -14,6 +16,7 @@ export const installHeapKernels = (): void => {
   productOn['wasm'] = productOnHeap
   if (!routines(module)) return
   inPlaceOn['wasm'] = inPlace
+  passOn['wasm'] = crossEntropyOnHeap
   accelerate('wasm', {
     RmsNorm: rmsNorm,
     LayerNorm: layerNorm,
