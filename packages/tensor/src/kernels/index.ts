@@ -11,4 +11,4 @@ export {
 } from './in-place.ts'
 export { addLowRank, linear, linearLowRank } from './linear.ts'
 export { addLayerNorm, addRmsNorm, layerNorm, rmsNorm } from './norm.ts'
-export { rotary } from './rotary.ts'
+export { rotary, rotaryHeads } from './rotary.ts'

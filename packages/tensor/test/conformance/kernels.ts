@@ -81,6 +81,25 @@ const simple: Row[] = [
         }))
       }),
   ),
+  row(
+    'rotaryHeads',
+    fc
+      .tuple(
+        fc.constantFrom(1, 3),
+        fc.constantFrom(1, 2, 3),
+        fc.constantFrom(1, 7, 12),
+        fc.constantFrom(2, 6, 16),
+        fc.boolean(),
+      )
+      .chain(([B, H, T, S, own]) => {
+        const table = floats([own ? B : 1, 1, T, S / 2], -1, 1)
+        return fc.tuple(floats([B, T, H * S]), table, table).map((inputs) => ({
+          inputs,
+          f: (x, c, s) => w.rotaryHeads(x!, H, c!, s!),
+          wrt: [0],
+        }))
+      }),
+  ),
   ...activations.flatMap((a) => [
     row(
       `activate ${a}`,

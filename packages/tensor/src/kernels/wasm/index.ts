@@ -4,11 +4,13 @@ import * as module from '../../wasm/norm.generated.ts'
 import { passOn } from '../cross-entropy.ts'
 import { inPlaceOn } from '../in-place.ts'
 import { productOn } from '../product.ts'
+import { activate, glu } from './activation.ts'
 import { inPlace } from './adamw.ts'
 import { attention } from './attention.ts'
 import { crossEntropyOnHeap } from './cross-entropy.ts'
 import { addLayerNorm, addRmsNorm, layerNorm, rmsNorm } from './norm.ts'
 import { productOnHeap } from './product.ts'
+import { rotary, rotaryHeads } from './rotary.ts'
 import { replaceShapeOps } from './shape.ts'
 
 /** Fused kernels on the wasm heap in the place of composed ops; nothing changes where the engine cannot run them. */
@@ -22,6 +24,10 @@ export const installHeapKernels = (): void => {
     LayerNorm: layerNorm,
     AddRmsNorm: addRmsNorm,
     AddLayerNorm: addLayerNorm,
+    Rotary: rotary,
+    RotaryHeads: rotaryHeads,
+    Activation: activate,
+    Glu: glu,
     Attention: attention,
     CachedAttention: { forward: attention.forward! },
   })
