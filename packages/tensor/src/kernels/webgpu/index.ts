@@ -7,7 +7,7 @@ import { attention } from './attention.ts'
 import { rowsOnGpu } from './cross-entropy.ts'
 import { replaceInexact } from './exact.ts'
 import { productOnGpu, replaceMatMul } from './matmul.ts'
-import { layerNorm, rmsNorm } from './norm.ts'
+import { addLayerNorm, addRmsNorm, layerNorm, rmsNorm } from './norm.ts'
 import type { Gpu } from './program.ts'
 import { rotary } from './rotary.ts'
 
@@ -20,6 +20,8 @@ export const installShaders = (): void => {
   accelerate('webgpu', {
     RmsNorm: rmsNorm,
     LayerNorm: layerNorm,
+    AddRmsNorm: addRmsNorm,
+    AddLayerNorm: addLayerNorm,
     Rotary: rotary,
     Activation: activate,
     Glu: glu,

@@ -3,6 +3,7 @@ import type { Backward, Faster } from '../../kernel.ts'
 import { dispatch, fold, type Gpu, type Program, plainFloats, total, track } from './program.ts'
 
 type Inputs = { x: Tensor; scale: Tensor; bias?: Tensor }
+type Added = { h: Tensor; branch: Tensor; scale: Tensor; bias?: Tensor }
 type Attrs = { eps: number }
 
 const THREADS = 64
@@ -24,25 +25,31 @@ const statistics = (centred: boolean): string => `
   let r = 1.0 / sqrt(total(second, local) / f32(u.width) + u.eps);`
 const uniforms = { rows: 'u32', width: 'u32', eps: 'f32' } as const
 
-/** one workgroup per row */
-const normalize = (centred: boolean): Program => ({
-  name: `normalize ${centred}`,
-  writes: ['y'],
-  reads: ['x', 'scale', ...(centred ? ['bias'] : [])],
+/** one workgroup per row; with `added`, of x = h + branch, which is written too */
+const normalize = (centred: boolean, added: boolean): Program => ({
+  name: `normalize${centred ? ' centred' : ''}${added ? ' added' : ''}`,
+  writes: [...(added ? ['x'] : []), 'y'],
+  reads: [...(added ? ['h', 'branch'] : ['x']), 'scale', ...(centred ? ['bias'] : [])],
   uniforms,
   threads: THREADS,
   head: total(THREADS),
-  body: `${ROW}${statistics(centred)}
+  // each thread reads again only what it has written
+  body: `${ROW}${
+    added
+      ? `
+  for (var c = local; c < u.width; c += ${THREADS}u) { x[base + c] = h[base + c] + branch[base + c]; }`
+      : ''
+  }${statistics(centred)}
   for (var c = local; c < u.width; c += ${THREADS}u) {
     y[base + c] = (x[base + c] - first) * r * scale[c]${centred ? ' + bias[c]' : ''};
   }`,
 })
 
-/** dx = r·(g − [mean g] − n·mean(g·n)), g = dy·scale, n = (x − mean)·r; keeps mean and r of each row */
-const slope = (centred: boolean): Program => ({
-  name: `normalize slope ${centred}`,
+/** dx = r·(g − [mean g] − n·mean(g·n)) [+ dsum], g = dy·scale, n = (x − mean)·r; keeps mean and r of each row */
+const slope = (centred: boolean, added: boolean): Program => ({
+  name: `normalize slope${centred ? ' centred' : ''}${added ? ' added' : ''}`,
   writes: ['dx', 'rows'],
-  reads: ['x', 'scale', 'dy'],
+  reads: ['x', 'scale', 'dy', ...(added ? ['dsum'] : [])],
   uniforms,
   threads: THREADS,
   head: total(THREADS),
@@ -57,7 +64,7 @@ const slope = (centred: boolean): Program => ({
   ${centred ? 'plain = total(plain, local) / f32(u.width);' : 'plain = 0.0;'}
   along = total(along, local) / f32(u.width);
   for (var c = local; c < u.width; c += ${THREADS}u) {
-    dx[base + c] = r * (dy[base + c] * scale[c] - plain - (x[base + c] - first) * r * along);
+    dx[base + c] = r * (dy[base + c] * scale[c] - plain - (x[base + c] - first) * r * along)${added ? ' + dsum[base + c]' : ''};
   }
   if (local == 0u) { rows[2u * row] = first; rows[2u * row + 1u] = r; }`,
 })
@@ -93,12 +100,44 @@ const columns: Program = {
 const fits = (gpu: Gpu, x: Tensor, ...vectors: (Tensor | undefined)[]): boolean =>
   plainFloats(gpu, x, ...vectors) && vectors.every((v) => !v || v.size === x.shape.at(-1))
 
+interface Slope {
+  readonly x: Tensor
+  readonly scale: Tensor
+  readonly dy: Tensor
+  readonly dsum?: Tensor
+  readonly eps: number
+  readonly centred: boolean
+  readonly vectors: boolean
+}
+const slopes = (
+  gpu: Gpu,
+  { x, scale, dy, dsum, eps, centred, vectors }: Slope,
+): { x: Tensor; scale?: Tensor; bias?: Tensor } | undefined => {
+  if (!fits(gpu, x, scale) || !plainFloats(gpu, dy, dsum)) return undefined
+  const width = x.shape.at(-1)!
+  const rows = x.size / width
+  const [dx, stats] = dispatch(gpu, slope(centred, Boolean(dsum)), {
+    reads: [x, scale, dy, ...(dsum ? [dsum] : [])],
+    writes: [x.shape, [rows, 2]],
+    uniforms: [rows, width, eps],
+    groups: fold(gpu, rows),
+  }).map(track) as [Tensor, Tensor]
+  if (!vectors) return { x: dx }
+  const [dscale, dbias] = dispatch(gpu, columns, {
+    reads: [x, dy, stats],
+    writes: [scale.shape, [width]],
+    uniforms: [rows, width],
+    groups: [Math.ceil(width / COLUMNS)],
+  }).map(track) as [Tensor, Tensor]
+  return { x: dx, scale: dscale, ...(centred && { bias: dbias }) }
+}
+
 const norm = (centred: boolean): Faster<Inputs, Attrs> => ({
   forward: ({ x, scale, bias }, { eps }, gpu: Gpu) => {
     if (!fits(gpu, x, scale, bias)) return undefined
     const width = x.shape.at(-1)!
     const rows = x.size / width
-    const [y] = dispatch(gpu, normalize(centred), {
+    const [y] = dispatch(gpu, normalize(centred, false), {
       reads: bias ? [x, scale, bias] : [x, scale],
       writes: [x.shape],
       uniforms: [rows, width, eps],
@@ -108,25 +147,33 @@ const norm = (centred: boolean): Faster<Inputs, Attrs> => ({
   },
   gradient: ({ dy, saved, attrs: { eps }, wants }: Backward<Inputs, Attrs>, gpu: Gpu) => {
     const { x, scale } = saved as { x: Tensor; scale: Tensor }
-    if (!fits(gpu, x, scale) || !plainFloats(gpu, dy)) return undefined
-    const width = x.shape.at(-1)!
-    const rows = x.size / width
-    const [dx, stats] = dispatch(gpu, slope(centred), {
-      reads: [x, scale, dy],
-      writes: [x.shape, [rows, 2]],
+    return slopes(gpu, { x, scale, dy, eps, centred, vectors: wants('scale') || wants('bias') })
+  },
+})
+
+const added = (centred: boolean): Faster<Added, Attrs, [Tensor, Tensor]> => ({
+  forward: ({ h, branch, scale, bias }, { eps }, gpu: Gpu) => {
+    if (!fits(gpu, h, scale, bias) || !plainFloats(gpu, branch)) return undefined
+    const width = h.shape.at(-1)!
+    const rows = h.size / width
+    return dispatch(gpu, normalize(centred, true), {
+      reads: [h, branch, scale, ...(bias ? [bias] : [])],
+      writes: [h.shape, h.shape],
       uniforms: [rows, width, eps],
       groups: fold(gpu, rows),
     }).map(track) as [Tensor, Tensor]
-    if (!wants('scale') && !wants('bias')) return { x: dx }
-    const [dscale, dbias] = dispatch(gpu, columns, {
-      reads: [x, dy, stats],
-      writes: [scale.shape, [width]],
-      uniforms: [rows, width],
-      groups: [Math.ceil(width / COLUMNS)],
-    }).map(track) as [Tensor, Tensor]
-    return { x: dx, scale: dscale, ...(centred && { bias: dbias }) }
+  },
+  gradient: ({ dys: [dsum, dy], saved, attrs: { eps }, wants }: Backward<Added, Attrs>, gpu: Gpu) => {
+    const { y: x, scale } = saved as unknown as { y: Tensor; scale: Tensor }
+    const vectors = wants('scale') || wants('bias')
+    const found = slopes(gpu, { x, scale, dy: dy!, dsum: dsum!, eps, centred, vectors })
+    if (!found) return undefined
+    const { x: dx, ...rest } = found
+    return { ...rest, h: dx, branch: dx }
   },
 })
 
 export const rmsNorm: Faster<Inputs, Attrs> = norm(false)
 export const layerNorm: Faster<Inputs, Attrs> = norm(true)
+export const addRmsNorm: Faster<Added, Attrs, [Tensor, Tensor]> = added(false)
+export const addLayerNorm: Faster<Added, Attrs, [Tensor, Tensor]> = added(true)
