@@ -1,7 +1,8 @@
 /** For kernels of one's own on the heap of the wasm backend: modules compiled from AssemblyScript, tensors as addresses. */
 import { backend, engine, type Tensor, type TensorInfo } from '@tensorflow/tfjs-core'
 import { address, memoryOf, type WasmBackend } from './wasm/heap.ts'
-import { fitting } from './wasm/share.ts'
+import type { Threaded } from './wasm/pool.ts'
+import { poolOf } from './wasm/threads.ts'
 
 /** base64 of a module that imports its memory as `env.memory` and brings no data; `relaxed` uses relaxed SIMD */
 export interface HeapModule {
@@ -13,23 +14,37 @@ export type Routines = Readonly<Record<string, (...values: number[]) => number>>
 
 const bytesOf = (base64: string): Uint8Array<ArrayBuffer> => Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))
 
-const instances = new WeakMap<object, Map<HeapModule, Routines | undefined>>()
+const instances = new WeakMap<object, Map<HeapModule, Threaded | undefined>>()
 
-const instantiate = (module: HeapModule, memory: WebAssembly.Memory | undefined): Routines | undefined => {
+const instantiate = (module: HeapModule, current: WasmBackend): Threaded | undefined => {
   const bytes = [module.relaxed, module.simd].map(bytesOf).find((b) => WebAssembly.validate(b))
-  if (!memory || !bytes) return undefined
-  return new WebAssembly.Instance(new WebAssembly.Module(fitting(bytes, memory)), { env: { memory } })
-    .exports as unknown as Routines
+  return memoryOf(current) && bytes && poolOf(current).load(bytes)
+}
+
+const loaded = (module: HeapModule): Threaded | undefined => {
+  const current = backend() as unknown as WasmBackend
+  const known = instances.get(current) ?? new Map<HeapModule, Threaded | undefined>()
+  instances.set(current, known)
+  if (!known.has(module)) known.set(module, instantiate(module, current))
+  return known.get(module)
 }
 
 /** The module's routines on the current wasm backend's heap; undefined where it has no SIMD or keeps its memory to itself. */
-export const routines = (module: HeapModule): Routines | undefined => {
+export const routines = (module: HeapModule): Routines | undefined => loaded(module)?.routines as Routines | undefined
+
+/** How many threads may work on the heap, this one included: 1 where it is not shared. */
+export const threads = (): number => {
   const current = backend() as unknown as WasmBackend
-  const known = instances.get(current) ?? new Map<HeapModule, Routines | undefined>()
-  instances.set(current, known)
-  if (!known.has(module)) known.set(module, instantiate(module, memoryOf(current)))
-  return known.get(module)
+  return memoryOf(current) ? poolOf(current).threads : 1
 }
+
+/**
+ * Calls a routine of the module once for each list of arguments, in any order and in several threads where the heap is
+ * shared; it is told the thread's number, below `threads()`, as one argument more, for scratch of its own. Some tens of
+ * microseconds pass until a thread that sleeps has woken: a call should take as long. At most 15 arguments.
+ */
+export const inThreads = (module: HeapModule, routine: string, calls: readonly (readonly number[])[]): void =>
+  loaded(module)!.each(routine, calls)
 
 /** Byte address of a tensor on the heap. It stays; views of the heap do not: the next tensor made may replace them. */
 export const addressOf = (t: TensorInfo): number => address(backend() as unknown as WasmBackend, t)

@@ -8,6 +8,8 @@ import { poolOf } from './wasm/threads.ts'
 
 /** Multiplications that a thread is woken for. */
 const SHARE = 2 ** 19
+/** Fewer rows than this take no less time: B is read from memory meanwhile. */
+const FEW = 4
 /** Pieces for each thread, so that one that is late does not keep the others waiting. */
 const PIECES = 4
 /** A piece has at least this many rows or columns, or packing costs more than it spares. */
@@ -56,7 +58,7 @@ const gemmFrom =
   ({ each }: Threaded, threads: number, scratch: number): Gemm =>
   (...products) => {
     const all = products.map(defaults)
-    const work = all.reduce((sum, { m, n, k }) => sum + m * n * k, 0)
+    const work = all.reduce((sum, { m, n, k }) => sum + Math.max(m, FEW) * n * k, 0)
     const pieces = Math.min(threads * PIECES, Math.floor(work / SHARE))
     const parts =
       threads > 1 && pieces > all.length ? all.flatMap((p) => split(p, Math.ceil(pieces / all.length))) : all

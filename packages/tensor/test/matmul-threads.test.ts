@@ -4,7 +4,7 @@ import { backend, matMul, memory, type Tensor, tensor, tidy, zeros } from '@tens
 import { build } from 'esbuild'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
-import { addressOf, heapBytes } from '../src/heap.ts'
+import { addressOf, heapBytes, inThreads, routines, threads } from '../src/heap.ts'
 import { assemble, i32, loop, type Routine } from '../src/wasm/assemble.ts'
 import { gemmOf, type Product } from '../src/wasm/batch-matmul.ts'
 import type { WasmBackend } from '../src/wasm/heap.ts'
@@ -285,5 +285,24 @@ describe('products in threads', () => {
     for (const t of [x, y, ...grown]) t.dispose()
     expect(poolOf(current()).threads).toBe(3)
     expect(isShared(heapBytes(0, 4).buffer)).toBe(true)
+  })
+})
+
+describe('routines of a kernel', () => {
+  it('are called once for each list of arguments, in any thread', () => {
+    const bytes = btoa(String.fromCharCode(...assemble([mark])))
+    const module = { simd: bytes, relaxed: bytes }
+    const words = tensor(new Int32Array(300), [300], 'int32')
+    const at = addressOf(words)
+    inThreads(
+      module,
+      'mark',
+      Array.from({ length: 300 }, (_, i) => [at + 4 * i, 50]),
+    )
+    const got = words.dataSync()
+    expect(got.every((word) => (word & 255) === 1 && word >> 8 < threads())).toBe(true)
+    routines(module)!['mark']!(at, 1, 0)
+    expect(words.dataSync()[0]).toBe(got[0]! + 1)
+    words.dispose()
   })
 })

@@ -12,7 +12,8 @@ const NC = 256
 const DIRECT = 12
 /** Rows against transposed rows: up to this many are dot products. */
 const DOTS = 8
-/** rows of the right side that stay in the first cache while they meet every row of the left */
+/** Rows of A that a row of B meets at once, and rows of B that stay in a cache until the other rows of A have met them. */
+export const TOGETHER = 6
 const DOT_BLOCK = 32
 
 /** Bytes that a thread needs for its packed blocks, given the rows of a tile. */
@@ -59,18 +60,24 @@ export const product = (rows: number): Routine => ({
       Array.from({ length: most }, (_, i) => when(i32.eq(value.get, constant(i + 1)), then(i + 1)))
 
     const byDots = count('j', get('n'), constant(DOT_BLOCK), [
-      count('i', get('m'), constant(1), [
-        set('width', sub(get('n'), get('j'))),
-        set('width', min(get('width'), constant(DOT_BLOCK))),
-        call(
-          'dots',
-          at('a', get('i'), 'lda', constant(0)),
-          at('b', get('j'), 'ldb', constant(0)),
-          get('ldb'),
-          at('c', get('i'), 'ldc', get('j')),
-          get('width'),
-          get('k'),
-          get('add'),
+      set('width', sub(get('n'), get('j'))),
+      set('width', min(get('width'), constant(DOT_BLOCK))),
+      count('i', get('m'), constant(TOGETHER), [
+        set('tall', sub(get('m'), get('i'))),
+        set('tall', min(get('tall'), constant(TOGETHER))),
+        among(TOGETHER, int('tall'), (exactly) =>
+          call(
+            `dots${exactly}`,
+            at('a', get('i'), 'lda', constant(0)),
+            get('lda'),
+            at('b', get('j'), 'ldb', constant(0)),
+            get('ldb'),
+            at('c', get('i'), 'ldc', get('j')),
+            get('ldc'),
+            get('width'),
+            get('k'),
+            get('add'),
+          ),
         ),
       ]),
     ])
