@@ -2,6 +2,8 @@ import type { Attention, Params, Tensor, Weight } from '@weftjs/spec'
 import {
   activate,
   add,
+  addLayerNorm,
+  addRmsNorm,
   attention,
   broadcastTo,
   cast,
@@ -15,6 +17,7 @@ import {
   reshape,
   rmsNorm,
   rotary,
+  rotaryHeads,
   slice,
   split,
   sub,
@@ -22,7 +25,7 @@ import {
   tidy,
   transpose,
 } from '@weftjs/tensor'
-import { lookup, rowsOf } from '@weftjs/weight'
+import { affine, lookup, rowsOf } from '@weftjs/weight'
 import type { TransformerConfig } from './config.ts'
 import { rotaryTables } from './rope.ts'
 
@@ -86,17 +89,27 @@ export const transformer = (
 ): { hidden: (inputs: Inputs) => Tensor; head: Next } => {
   const at = (site: string, x: Tensor, run: Next): Tensor => around(site, run)(x)
   const linear = (site: string, x: Tensor): Tensor =>
-    at(site, x, (x) => {
-      const y = weight(site).apply(x)
-      const bias = vector(`${site}.bias`)
-      return bias ? add(y, bias) : y
-    })
-  const norm = (site: string, x: Tensor): Tensor =>
-    at(site, x, (x) => {
-      const stored = vector(site)!
-      const scale = c.normOffset ? add(stored, c.normOffset) : stored
-      return c.norm === 'rms' ? rmsNorm(x, scale, c.eps) : layerNorm(x, scale, vector(`${site}.bias`)!, c.eps)
-    })
+    at(site, x, (x) => affine(weight(site), x, vector(`${site}.bias`)))
+  const scaleOf = (site: string): Tensor => {
+    const stored = vector(site)!
+    return c.normOffset ? add(stored, c.normOffset) : stored
+  }
+  const bareNorm =
+    (site: string): Next =>
+    (x) =>
+      c.norm === 'rms' ? rmsNorm(x, scaleOf(site), c.eps) : layerNorm(x, scaleOf(site), vector(`${site}.bias`)!, c.eps)
+  const norm = (site: string, x: Tensor): Tensor => at(site, x, bareNorm(site))
+  /** [h + y, norm(h + y)], one kernel where nothing is wrapped around the norm */
+  const addNorm = (site: string, h: Tensor, y: Tensor): [sum: Tensor, norm: Tensor] => {
+    const bare = bareNorm(site)
+    const run = around(site, bare)
+    if (run === bare)
+      return c.norm === 'rms'
+        ? addRmsNorm(h, y, scaleOf(site), c.eps)
+        : addLayerNorm(h, y, scaleOf(site), vector(`${site}.bias`)!, c.eps)
+    const sum = add(h, y)
+    return [sum, run(sum)]
+  }
   const has = (name: string): boolean => vector(name) !== undefined
 
   /** [B, T, n·S] → [B, n, T, S] */
@@ -114,17 +127,16 @@ export const transformer = (
             -1,
           )
         : ['q', 'k', 'v'].map((n) => linear(`${b}.attn.${n}`, x))
-      let [q, k, v] = parts.map((p, n) => heads(p, n ? c.kvHeads : c.heads)) as [Tensor, Tensor, Tensor]
-      if (has(`${b}.attn.qnorm`)) {
-        q = norm(`${b}.attn.qnorm`, q)
-        k = norm(`${b}.attn.knorm`, k)
-      }
       const sliding = c.sliding[layer] ?? false
       const tables = sliding && c.ropeLocal ? pass.local : pass.global
-      if (tables) {
-        q = rotary(q, tables.cos, tables.sin)
-        k = rotary(k, tables.cos, tables.sin)
+      const turn = (x: Tensor, n: number, site: string): Tensor => {
+        if (tables && !has(site)) return rotaryHeads(x, n, tables.cos, tables.sin)
+        const y = has(site) ? norm(site, heads(x, n)) : heads(x, n)
+        return tables ? rotary(y, tables.cos, tables.sin) : y
       }
+      const q = turn(parts[0]!, c.heads, `${b}.attn.qnorm`)
+      let k = turn(parts[1]!, c.kvHeads, `${b}.attn.knorm`)
+      let v = heads(parts[2]!, c.kvHeads)
       if (cache) ({ k, v } = cache.extend(layer, k, v))
       const core = attend(`${b}.attn.core`, ({ q, k, v, bias, causal }) =>
         attention(q, k, v, bias, {
@@ -151,12 +163,16 @@ export const transformer = (
     (layer: number, pass: Pass): Next =>
     (h) => {
       const b = `blocks.${layer}`
-      const half = (n: 1 | 2, site: string, run: Next, h: Tensor): Tensor => {
-        if (c.placement === 'post') return norm(`${b}.norm${n}`, add(h, at(site, h, run)))
-        const y = at(site, norm(`${b}.norm${n}`, h), run)
-        return add(h, c.placement === 'sandwich' ? norm(`${b}.norm${n}post`, y) : y)
+      const branch = (n: 1 | 2, x: Tensor): Tensor => {
+        const y = n === 1 ? at(`${b}.attn`, x, attn(b, layer, pass)) : at(`${b}.mlp`, x, mlp(b))
+        return c.placement === 'sandwich' ? norm(`${b}.norm${n}post`, y) : y
       }
-      return half(2, `${b}.mlp`, mlp(b), half(1, `${b}.attn`, attn(b, layer, pass), h))
+      if (c.placement === 'post') {
+        const first = norm(`${b}.norm1`, add(h, branch(1, h)))
+        return norm(`${b}.norm2`, add(first, branch(2, first)))
+      }
+      const [sum, x] = addNorm(`${b}.norm2`, h, branch(1, norm(`${b}.norm1`, h)))
+      return add(sum, branch(2, x))
     }
 
   /** pixels [B, C, n·p, n·p] → [B, n², C·p²], patches from left to right, then down */
