@@ -12,3 +12,4 @@ export {
 export { addLowRank, linear, linearLowRank } from './linear.ts'
 export { addLayerNorm, addRmsNorm, layerNorm, rmsNorm } from './norm.ts'
 export { rotary, rotaryHeads } from './rotary.ts'
+export { type RowsInto, writeRows } from './write-rows.ts'

@@ -171,6 +171,28 @@ const attended: Row[] = [
     { tolerance: 2e-5 },
   ),
   row(
+    'attention with room for more keys',
+    fc.tuple(floats([2, 4, 3, 6]), floats([2, 2, 9, 6]), floats([2, 2, 9, 6])).map((inputs) => ({
+      inputs,
+      f: (q, k, v) => w.attention(q!, k!, v!, undefined, { causal: true, window: 4, keys: 7 }),
+    })),
+  ),
+  row(
+    'writeRows',
+    fc.tuple(fc.constantFrom(0, 2, 4), floats([2, 3, 6, 5]), floats([2, 3, 2, 5])).map(([at, into, x]) => ({
+      inputs: [into, into, x],
+      f: (a, b, x) =>
+        w.writeRows(
+          [
+            [a!, x!],
+            [b!, x!],
+          ],
+          at,
+        ),
+      wrt: [],
+    })),
+  ),
+  row(
     'attention between packed segments',
     fc.tuple(floats([1, 2, 9, 8]), floats([1, 1, 9, 8]), floats([1, 1, 9, 8])).map((inputs) => ({
       inputs,

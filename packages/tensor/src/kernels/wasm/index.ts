@@ -4,6 +4,7 @@ import * as module from '../../wasm/norm.generated.ts'
 import { passOn } from '../cross-entropy.ts'
 import { inPlaceOn } from '../in-place.ts'
 import { productOn } from '../product.ts'
+import { writeRowsOn } from '../write-rows.ts'
 import { activate, glu } from './activation.ts'
 import { inPlace } from './adamw.ts'
 import { attention } from './attention.ts'
@@ -12,12 +13,14 @@ import { addLayerNorm, addRmsNorm, layerNorm, rmsNorm } from './norm.ts'
 import { productOnHeap } from './product.ts'
 import { rotary, rotaryHeads } from './rotary.ts'
 import { replaceShapeOps } from './shape.ts'
+import { writeRows } from './write-rows.ts'
 
 /** Fused kernels on the wasm heap in the place of composed ops; nothing changes where the engine cannot run them. */
 export const installHeapKernels = (): void => {
   productOn['wasm'] = productOnHeap
   if (!routines(module)) return
   inPlaceOn['wasm'] = inPlace
+  writeRowsOn['wasm'] = writeRows
   passOn['wasm'] = crossEntropyOnHeap
   accelerate('wasm', {
     RmsNorm: rmsNorm,

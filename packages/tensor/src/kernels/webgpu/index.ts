@@ -2,6 +2,7 @@ import { backend } from '@tensorflow/tfjs-core'
 import { accelerate } from '../../kernel.ts'
 import { rowsOn } from '../cross-entropy.ts'
 import { productOn } from '../product.ts'
+import { writeRowsOn } from '../write-rows.ts'
 import { activate, glu } from './activation.ts'
 import { attention } from './attention.ts'
 import { rowsOnGpu } from './cross-entropy.ts'
@@ -10,6 +11,7 @@ import { productOnGpu, replaceMatMul } from './matmul.ts'
 import { addLayerNorm, addRmsNorm, layerNorm, rmsNorm } from './norm.ts'
 import type { Gpu } from './program.ts'
 import { rotary } from './rotary.ts'
+import { writeRowsOnGpu } from './write-rows.ts'
 
 let done = false
 
@@ -29,6 +31,7 @@ export const installShaders = (): void => {
   })
   rowsOn['webgpu'] = (z, targets, weights, slope) => rowsOnGpu(backend() as unknown as Gpu, z, targets, weights, slope)
   productOn['webgpu'] = productOnGpu
+  writeRowsOn['webgpu'] = (pairs, at) => writeRowsOnGpu(backend() as unknown as Gpu, pairs, at)
   replaceMatMul()
   replaceInexact()
 }
