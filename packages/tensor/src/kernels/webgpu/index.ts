@@ -1,12 +1,14 @@
 import { backend } from '@tensorflow/tfjs-core'
 import { accelerate } from '../../kernel.ts'
 import { rowsOn } from '../cross-entropy.ts'
+import { inPlaceOn } from '../in-place.ts'
 import { productOn } from '../product.ts'
 import { writeRowsOn } from '../write-rows.ts'
 import { activate, glu } from './activation.ts'
 import { attention } from './attention.ts'
 import { rowsOnGpu } from './cross-entropy.ts'
 import { replaceInexact } from './exact.ts'
+import { inPlace } from './in-place.ts'
 import { productOnGpu, replaceMatMul } from './matmul.ts'
 import { addLayerNorm, addRmsNorm, layerNorm, rmsNorm } from './norm.ts'
 import type { Gpu } from './program.ts'
@@ -30,6 +32,7 @@ export const installShaders = (): void => {
     Attention: attention,
   })
   rowsOn['webgpu'] = (z, targets, weights, slope) => rowsOnGpu(backend() as unknown as Gpu, z, targets, weights, slope)
+  inPlaceOn['webgpu'] = inPlace
   productOn['webgpu'] = productOnGpu
   writeRowsOn['webgpu'] = (pairs, at) => writeRowsOnGpu(backend() as unknown as Gpu, pairs, at)
   replaceMatMul()

@@ -122,6 +122,8 @@ export const dispatch = (gpu: Gpu, program: Program, call: Call): TensorInfo[] =
   const outputs = call.writes.map((to) => output(gpu, to))
   const all = [...outputs, ...call.reads]
   for (const { dataId } of all) gpu.uploadToGPU(dataId)
+  // what was read before is out of date where it is overwritten
+  for (const { dataId } of outputs) gpu.tensorMap.get(dataId).values = null
   const types = Object.values(program.uniforms)
   const fields = call.uniforms.map((value, i) => ({
     type: types[i] === 'f32' ? ('float32' as const) : ('uint32' as const),
