@@ -8,11 +8,12 @@ import { activate, glu } from './activation.ts'
 import { attention } from './attention.ts'
 import { rowsOnGpu } from './cross-entropy.ts'
 import { replaceInexact } from './exact.ts'
+import { gatherRows } from './gather.ts'
 import { inPlace } from './in-place.ts'
 import { productOnGpu, replaceMatMul } from './matmul.ts'
 import { addLayerNorm, addRmsNorm, layerNorm, rmsNorm } from './norm.ts'
 import type { Gpu } from './program.ts'
-import { rotary } from './rotary.ts'
+import { rotary, rotaryHeads } from './rotary.ts'
 import { writeRowsOnGpu } from './write-rows.ts'
 
 let done = false
@@ -27,6 +28,8 @@ export const installShaders = (): void => {
     AddRmsNorm: addRmsNorm,
     AddLayerNorm: addLayerNorm,
     Rotary: rotary,
+    RotaryHeads: rotaryHeads,
+    GatherRows: gatherRows,
     Activation: activate,
     Glu: glu,
     Attention: attention,
