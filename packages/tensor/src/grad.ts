@@ -1,4 +1,15 @@
-import { add, clone, dispose, ones, type Scalar, type Tensor, tidy, zeros, zerosLike } from '@tensorflow/tfjs-core'
+import {
+  add,
+  backend,
+  clone,
+  dispose,
+  ones,
+  type Scalar,
+  type Tensor,
+  tidy,
+  zeros,
+  zerosLike,
+} from '@tensorflow/tfjs-core'
 import type { Loss, Params } from '@weftjs/spec'
 import { type Engine, engine, type TapeNode } from './engine.ts'
 import { registerGradients } from './gradients/index.ts'
@@ -9,6 +20,18 @@ let live: Set<number> | null = null
 
 /** Does anything that is being differentiated reach x? False outside of `backprop`. */
 export const isLive = (x: Tensor): boolean => live?.has(x.id) ?? false
+
+/** gradients by tensor id, while the gradient of one op is taken */
+let soFar: ReadonlyMap<number, Tensor> | null = null
+
+/**
+ * The gradient that x has from other uses already, where nobody else holds its data: an op's gradient may be added to it
+ * in place and the same tensor returned.
+ */
+export const gradientSoFar = (x: Tensor): Tensor | undefined => {
+  const found = soFar?.get(x.id)
+  return found && backend().refCount(found.dataId) === 1 ? found : undefined
+}
 
 const patched = Symbol.for('weft.tape')
 
@@ -70,12 +93,13 @@ export const gradients = (
   registerGradients()
   patch(e)
   const { activeTape, gradientDepth, kernelDepth } = e.state
-  const outer = live
+  const [outer, outerGrads] = [live, soFar]
   const tracked = new Set(xs.map((x) => x.id))
   const tape: TapeNode[] = []
   const restore = (): void => {
     Object.assign(e.state, { activeTape, gradientDepth, kernelDepth })
     live = outer
+    soFar = outerGrads
   }
   let value: Tensor
   try {
@@ -101,6 +125,7 @@ export const gradients = (
         if (step.outputs.some((y) => grads.has(y.id))) {
           const found = tidy(() => {
             const dys = step.outputs.map((y) => grads.get(y.id) ?? zeros(y.shape))
+            soFar = grads
             const dxs = backward(step, dys, tracked)
             for (const [n, dx] of Object.entries(dxs)) {
               const x = step.inputs[n]!
@@ -109,7 +134,8 @@ export const gradients = (
                   `${step.kernelName}: gradient of '${n}' has shape [${dx.shape}], its input [${x.shape}]`,
                 )
             }
-            return Object.fromEntries(Object.entries(dxs).map(([n, dx]) => [n, clone(dx)]))
+            const fresh = Object.entries(dxs).filter(([n, dx]) => dx !== grads.get(step.inputs[n]!.id)) // not added to
+            return Object.fromEntries(fresh.map(([n, dx]) => [n, clone(dx)]))
           })
           for (const [n, dx] of Object.entries(found)) {
             const { id } = step.inputs[n]!

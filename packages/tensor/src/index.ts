@@ -3,6 +3,14 @@ export { best } from './best.ts'
 export { cpu } from './cpu.ts'
 export { backprop, gradients, isLive, recompute, stopGradient, untaped } from './grad.ts'
 export { defineKernel, type KernelDefinition, kernels } from './kernel.ts'
+export {
+  type AdamResult,
+  type AdamSettings,
+  adamUpdates,
+  addInPlace,
+  globalNorm,
+  scaleInPlace,
+} from './kernels/in-place.ts'
 export * from './kernels/index.ts'
 export * from './ops.ts'
 export * from './params.ts'

@@ -1,6 +1,6 @@
 import { backend as currentBackend, type Tensor, tidy } from '@tensorflow/tfjs-core'
 import { engine } from './engine.ts'
-import { isLive } from './grad.ts'
+import { gradientSoFar, isLive } from './grad.ts'
 
 export type Inputs = Record<string, Tensor | undefined>
 /** one tensor, or several in their order */
@@ -17,6 +17,8 @@ export interface Backward<I extends Inputs, A> {
   readonly attrs: A
   /** is the gradient of this input wanted? */
   readonly wants: (input: keyof I & string) => boolean
+  /** the gradient of this input from its other uses, where it may be added to in place and returned as the sum of both */
+  readonly onto: (input: keyof I & string) => Tensor | undefined
   /** shapes of all inputs, saved or not */
   readonly shapes: { readonly [K in keyof I]: readonly number[] }
 }
@@ -120,6 +122,7 @@ export const defineKernel = <I extends Inputs, A extends object = Record<never, 
               saved: Object.fromEntries([...kept, ...early].map((n, i) => [n, saved[i]!])) as never,
               attrs,
               wants,
+              onto: (input) => gradientSoFar(given[input]!),
               shapes: Object.fromEntries(names.map((n) => [n, given[n]!.shape])) as never,
             }) as Record<string, Tensor>,
         )

@@ -1,32 +1,54 @@
 import { engine as tfEngine } from '@tensorflow/tfjs-core'
 
-interface Tracking {
-  state: { numBytes: number }
-  trackTensor(...args: unknown[]): void
+interface Info {
+  readonly bytes: number
 }
-const peaks = new WeakMap<object, { bytes: number }>()
+interface Tracking {
+  readonly state: { readonly numBytes: number; readonly tensorInfo: WeakMap<object, Info> }
+  trackTensor(tensor: { readonly dataId: object }, ...rest: unknown[]): void
+  removeDataId(id: object, ...rest: unknown[]): void
+}
+interface Count {
+  now: number
+  most: number
+}
+const counts = new WeakMap<object, Count>()
 
-/** The most bytes that tensors have held at once since `reset`; counting begins with the first call. */
-export const peakBytes = (): { readonly bytes: number; reset(): void } => {
-  const engine = tfEngine() as unknown as Tracking
-  let peak = peaks.get(engine)
-  if (!peak) {
-    const counted = { bytes: engine.state.numBytes }
-    peaks.set(engine, counted)
-    peak = counted
-    const track = engine.trackTensor.bind(engine)
-    engine.trackTensor = (...args) => {
-      track(...args)
-      if (engine.state.numBytes > counted.bytes) counted.bytes = engine.state.numBytes
-    }
+/** tfjs counts a tensor that shares its data with another as if it had its own; here data counts once */
+const watch = (engine: Tracking): Count => {
+  const { tensorInfo, numBytes } = engine.state
+  const count = { now: numBytes, most: numBytes }
+  const [track, remove] = [engine.trackTensor.bind(engine), engine.removeDataId.bind(engine)]
+  engine.trackTensor = (tensor, ...rest) => {
+    const known = tensorInfo.has(tensor.dataId)
+    track(tensor, ...rest)
+    if (known) return
+    count.now += tensorInfo.get(tensor.dataId)!.bytes
+    if (count.now > count.most) count.most = count.now
   }
-  const held = peak
+  engine.removeDataId = (id, ...rest) => {
+    const bytes = tensorInfo.get(id)?.bytes ?? 0
+    remove(id, ...rest)
+    if (!tensorInfo.has(id)) count.now -= bytes
+  }
+  return count
+}
+
+/** The most bytes that the data of tensors has held at once since `reset`; counting begins with the first call. */
+export const peakBytes = (): { readonly bytes: number; readonly now: number; reset(): void } => {
+  const engine = tfEngine() as unknown as Tracking
+  const count = counts.get(engine) ?? watch(engine)
+  counts.set(engine, count)
   return {
     get bytes() {
-      return held.bytes
+      return count.most
+    },
+    /** at present */
+    get now() {
+      return count.now
     },
     reset: () => {
-      held.bytes = engine.state.numBytes
+      count.most = count.now
     },
   }
 }

@@ -1,5 +1,5 @@
 import type { Tensor, Tensor2D, Weight } from '@weftjs/spec'
-import { gather, linear, reshape } from '@weftjs/tensor'
+import { gatherRows, linear } from '@weftjs/tensor'
 import { know } from './known.ts'
 
 /** W as it is, w [out, in] */
@@ -18,5 +18,4 @@ export const dense = (w: Tensor2D): Weight =>
   )
 
 /** rows of w [n, d] by index [...] int32 → [..., d] */
-export const lookup = (w: Tensor, index: Tensor): Tensor =>
-  reshape(gather(w, reshape(index, [-1]) as never), [...index.shape, w.shape[1]!])
+export const lookup = (w: Tensor, index: Tensor): Tensor => gatherRows(w, index)

@@ -12,6 +12,7 @@ import {
   oneHot,
   range,
   reshape,
+  type Scalar,
   scalar,
   slice,
   square,
@@ -24,6 +25,7 @@ import {
 } from '@tensorflow/tfjs-core'
 import { engine } from '../engine.ts'
 import { defineKernel, kernels } from '../kernel.ts'
+import { scaleInPlace } from './in-place.ts'
 
 export interface CrossEntropyOptions {
   /** rows of logits that exist at a time; by default what fits in 64 MB */
@@ -135,10 +137,11 @@ const kernel = defineKernel<CrossEntropyInputs, Attrs>({
   plain: (inputs, attrs) => run(inputs, attrs, () => false).y,
   ahead: run,
   keeps: () => [],
-  gradient: ({ dy, saved, wants }) => ({
-    ...(wants('hidden') && { hidden: mul(saved['dHidden']!, dy) }),
-    ...(wants('head') && { head: mul(saved['dHead']!, dy) }),
-  }),
+  gradient: ({ dy, saved, wants }) => {
+    const { dHidden: hidden, dHead: head } = saved as Record<string, Tensor>
+    const slopes = { ...(wants('hidden') && { hidden: hidden! }), ...(wants('head') && { head: head! }) }
+    return scaleInPlace(slopes, dy as Scalar) // nobody reads them again
+  },
 })
 
 /**

@@ -9,6 +9,7 @@ import { activate, glu } from './activation.ts'
 import { inPlace } from './adamw.ts'
 import { attention } from './attention.ts'
 import { crossEntropyOnHeap } from './cross-entropy.ts'
+import { gatherRows } from './gather.ts'
 import { addLayerNorm, addRmsNorm, layerNorm, rmsNorm } from './norm.ts'
 import { productOnHeap } from './product.ts'
 import { rotary, rotaryHeads } from './rotary.ts'
@@ -23,6 +24,7 @@ export const installHeapKernels = (): void => {
   writeRowsOn['wasm'] = writeRows
   passOn['wasm'] = crossEntropyOnHeap
   accelerate('wasm', {
+    GatherRows: gatherRows,
     RmsNorm: rmsNorm,
     LayerNorm: layerNorm,
     AddRmsNorm: addRmsNorm,
