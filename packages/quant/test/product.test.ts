@@ -70,7 +70,7 @@ describe.each([
 
   it.each(CODECS)('%s: one token, and a matrix of several panels', (_, codec) => {
     tidy(() => compare(codec, { rows: [1, 1], shape: [301, 1001] }))
-    tidy(() => compare(codec, { rows: [17], shape: [301, 1001] }))
+    tidy(() => compare(codec, { rows: [9], shape: [1061, 501] }))
   })
 
   it.each(CODECS)('%s: nothing is left behind', (_, codec) => {

@@ -4,8 +4,9 @@
  */
 import { backend, type Tensor } from '@tensorflow/tfjs-core'
 import { engine } from './engine.ts'
-import { addressOf, output } from './heap.ts'
+import { addressOf, output, routines } from './heap.ts'
 import { gemmOf } from './wasm/batch-matmul.ts'
+import * as module from './wasm/dots.generated.ts'
 import type { WasmBackend } from './wasm/heap.ts'
 
 /** writes numbers [from, to) of W, row by row, as float32 to the heap's address `at` and on */
@@ -18,22 +19,28 @@ export interface Decoder {
 
 type Shape = readonly [out: number, input: number]
 
-/** floats decoded at a time: they stay in a level-2 cache until they are multiplied */
-const PANEL = 2 ** 17
+/** rows of x that are met by dot products, with rows of W that a first-level cache holds */
+const THIN = 8
+const FEW = 2 ** 13
+/** floats decoded at a time, and rows at the least, so that the product loses nothing */
+const PANEL = 2 ** 19
+const ROWS = 256
 
 const onHeap = (x: Tensor, [out, width]: Shape, decode: Decode, back: boolean): Tensor | undefined => {
   const multiply = gemmOf(backend() as unknown as WasmBackend)
   if (!multiply) return undefined
-  const panels = Math.ceil(out / Math.max(2, Math.floor(PANEL / width)))
-  const rows = 2 * Math.ceil(out / panels / 2) // even: the codes of a row may end within a byte
+  const m = x.size / x.shape.at(-1)!
+  const dots = m <= THIN && !back ? routines(module)?.['dots'] : undefined
+  const most = dots ? Math.max(4, Math.floor(FEW / width)) : Math.max(ROWS, Math.floor(PANEL / width))
+  const rows = 4 * Math.ceil(out / Math.ceil(out / most) / 4) // even: the codes of a row may end within a byte
   const y = output([...x.shape.slice(0, -1), back ? width : out])
   const panel = output([Math.min(rows, out), width])
   const [ax, ay, ap] = [addressOf(x), addressOf(y), addressOf(panel)]
-  const m = x.size / x.shape.at(-1)!
   for (let r = 0; r < out; r += rows) {
     const n = Math.min(rows, out - r)
     decode(r * width, (r + n) * width, ap)
-    if (back)
+    if (dots) dots(ax, ap, ay + 4 * r, m, n, width, out)
+    else if (back)
       multiply({
         ...{ m, n: width, k: n, transposeA: false, transposeB: false },
         ...{ a: ax + 4 * r, lda: out, b: ap, c: ay, add: r > 0 },
