@@ -1,29 +1,44 @@
 import type { Tensor } from '@weftjs/spec'
-import { concat, dispose, gather, keep, slice, tensor1d, tidy } from '@weftjs/tensor'
+import { concat, dispose, gather, keep, slice, tensor1d, tidy, writeRows, zeros } from '@weftjs/tensor'
 import type { TransformerConfig } from './config.ts'
 import type { Cache } from './transformer.ts'
 
 /** Keys and values of the tokens so far. It owns its tensors: `dispose` when the text is done. */
 export interface KvCache extends Cache {
-  /** bytes it holds now */
+  /** bytes it holds now, room for tokens to come among them */
   readonly bytes: number
   /** go on with these texts of the batch only, in this order */
   select(rows: readonly number[]): void
   dispose(): void
 }
 
-/** the last n of x [B, G, K, S] along K */
-const last = (x: Tensor, n: number): Tensor => {
-  const [B, G, K, S] = x.shape as [number, number, number, number]
-  return slice(x, [0, 0, K - n, 0], [B, G, n, S]) // [B, G, n, S]
+/** of one layer: [B, G, room, S], and how many keys and values are there */
+interface Held {
+  readonly k: Tensor
+  readonly v: Tensor
+  readonly keys: number
 }
 
+/** the last n of the first `keys` of old, then x, then room: [B, G, room, S] */
+const moved = (old: Tensor | undefined, keys: number, n: number, x: Tensor, room: number): Tensor =>
+  tidy(() => {
+    const [B, G, T, S] = x.shape as [number, number, number, number]
+    const parts = [
+      ...(old && n ? [slice(old, [0, 0, keys - n, 0], [B, G, n, S])] : []), // [B, G, n, S]
+      x,
+      ...(room > n + T ? [zeros([B, G, room - n - T, S])] : []), // [B, G, room − n − T, S]
+    ]
+    // a tensor of our own in any case: what we hold is written over and disposed by us alone
+    return keep(parts.length > 1 ? concat(parts, 2) : slice(x, [0, 0, 0, 0], x.shape))
+  })
+
 /**
- * A cache for one batch of texts: each `extend` gives the layer's keys and values [B, G, held + T, S]. A layer with a
- * sliding window of w holds the last w − 1 tokens only, which is all that a later query can see besides itself.
+ * A cache for one batch of texts: each `extend` writes a layer's keys and values behind those before. Where they need
+ * more room, it doubles; a layer with a sliding window of w then lets go of all but the last w − 1 tokens, which is all
+ * that a later query can see besides itself. No gradient flows into a cache.
  */
 export const kvCache = (config: TransformerConfig): KvCache => {
-  const held: ({ k: Tensor; v: Tensor } | undefined)[] = []
+  const held: (Held | undefined)[] = []
   let length = 0
   return {
     get length() {
@@ -38,22 +53,36 @@ export const kvCache = (config: TransformerConfig): KvCache => {
         throw new Error(
           `blocks.${layer}.attn: the cache holds ${before.k.shape[0]} texts, this pass has ${k.shape[0]}; use one cache per batch`,
         )
-      const all = before ? { k: concat([before.k, k], 2), v: concat([before.v, v], 2) } : { k, v }
-      const total = all.k.shape[2]!
-      const window = config.sliding[layer] ? (config.window ?? total + 1) - 1 : total
-      const n = Math.min(total, window)
-      // a slice, even of everything: what we hold is disposed by us alone
-      held[layer] = { k: keep(last(all.k, n)), v: keep(last(all.v, n)) }
-      if (before) dispose([before.k, before.v])
-      if (layer === config.layers - 1) length += k.shape[2]!
-      return all
+      const T = k.shape[2]!
+      const past = before?.keys ?? 0
+      let now: Held
+      if (before && past + T <= before.k.shape[2]!) {
+        const written = writeRows(
+          [
+            [before.k, k],
+            [before.v, v],
+          ],
+          past,
+        ).map(keep) as [Tensor, Tensor]
+        now = { k: written[0], v: written[1], keys: past + T }
+      } else {
+        const limit = config.sliding[layer] && config.window ? config.window - 1 : Number.POSITIVE_INFINITY
+        const stay = Math.min(past, limit)
+        const keys = stay + T
+        const room = Math.max(keys, Math.min(2 * keys, 2 * limit))
+        now = { k: moved(before?.k, past, stay, k, room), v: moved(before?.v, past, stay, v, room), keys }
+      }
+      if (before && before.k !== now.k) dispose([before.k, before.v])
+      held[layer] = now
+      if (layer === config.layers - 1) length += T
+      return now
     },
     select: (rows) => {
       for (const [layer, before] of held.entries()) {
         if (!before) continue
         held[layer] = tidy(() => {
           const index = tensor1d([...rows], 'int32')
-          return { k: keep(gather(before.k, index)), v: keep(gather(before.v, index)) }
+          return { k: keep(gather(before.k, index)), v: keep(gather(before.v, index)), keys: before.keys }
         })
         dispose([before.k, before.v])
       }

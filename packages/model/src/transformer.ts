@@ -40,11 +40,11 @@ export interface Hooks {
   attend(site: string, next: (x: Attention) => Tensor): (x: Attention) => Tensor
 }
 
-/** Keys and values of earlier tokens: takes the new ones of a layer, gives all of them back. */
+/** Keys and values of earlier tokens: takes the new ones of a layer, gives all of them back, the first `keys` of [B, G, room, S]. */
 export interface Cache {
   /** tokens already held */
   readonly length: number
-  extend(layer: number, k: Tensor, v: Tensor): { k: Tensor; v: Tensor }
+  extend(layer: number, k: Tensor, v: Tensor): { k: Tensor; v: Tensor; keys: number }
 }
 
 /**
@@ -79,6 +79,12 @@ const prepare = (c: TransformerConfig, inputs: Inputs, positions: Tensor, length
 const lastKeys = (bias: Tensor, k: number): Tensor => {
   const [a, b, c, K] = bias.shape as [number, number, number, number]
   return K <= k ? bias : slice(bias, [0, 0, 0, K - k], [a, b, c, k])
+}
+
+/** the first n keys of x [B, G, room, S] */
+const firstKeys = (x: Tensor, n: number): Tensor => {
+  const [B, G, , S] = x.shape as [number, number, number, number]
+  return slice(x, [0, 0, 0, 0], [B, G, n, S])
 }
 
 /** B batch, T tokens, K keys, D width, H heads, G key-value heads, S head width, F hidden, V vocabulary */
@@ -135,19 +141,19 @@ export const transformer = (
         return tables ? rotary(y, tables.cos, tables.sin) : y
       }
       const q = turn(parts[0]!, c.heads, `${b}.attn.qnorm`)
-      let k = turn(parts[1]!, c.kvHeads, `${b}.attn.knorm`)
-      let v = heads(parts[2]!, c.kvHeads)
-      if (cache) ({ k, v } = cache.extend(layer, k, v))
-      const core = attend(`${b}.attn.core`, ({ q, k, v, bias, causal }) =>
-        attention(q, k, v, bias, {
-          scale: c.scale,
-          causal,
-          window: sliding ? c.window : undefined,
-          softcap: c.softcap,
-        }),
-      )
-      const bias = pass.bias && lastKeys(pass.bias, k.shape[2]!)
-      return linear(`${b}.attn.o`, merge(core({ q, k, v, causal: c.causal, ...(bias && { bias }) })))
+      const k = turn(parts[1]!, c.kvHeads, `${b}.attn.knorm`)
+      const v = heads(parts[2]!, c.kvHeads)
+      const held = cache?.extend(layer, k, v) ?? { k, v, keys: k.shape[2]! }
+      const bias = pass.bias && lastKeys(pass.bias, held.keys)
+      const window = sliding ? c.window : undefined
+      const plain = ({ q, k, v, bias, causal }: Attention, keys = k.shape[2]!): Tensor =>
+        attention(q, k, v, bias, { scale: c.scale, causal, window, softcap: c.softcap, keys })
+      const core = attend(`${b}.attn.core`, plain)
+      // an adapter sees the keys that are there, nobody else minds the room behind them
+      const alone = core === plain
+      const seen = (t: Tensor): Tensor => (alone || t.shape[2] === held.keys ? t : firstKeys(t, held.keys))
+      const all = { q, k: seen(held.k), v: seen(held.v), causal: c.causal, ...(bias && { bias }) }
+      return linear(`${b}.attn.o`, merge(alone ? plain(all, held.keys) : core(all)))
     }
 
   const mlp =

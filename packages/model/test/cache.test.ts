@@ -1,3 +1,4 @@
+import type { Adapter } from '@weftjs/spec'
 import { cpu, memory, rng, type Tensor, tensor, tidy } from '@weftjs/tensor'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
@@ -80,7 +81,8 @@ describe.each(families)('%s', (name) => {
       pass(model, { ids: one }, cache)
       expect(memory().numTensors).toBe(before + 2 * config.layers)
     }
-    const held = config.sliding.reduce((n, s) => n + Math.min(11, s ? config.window! - 1 : 11), 0)
+    // 3 tokens make room for 6, the next for 14 or, where tokens further back are let go, for twice a window
+    const held = config.sliding.reduce((n, s) => n + (s ? Math.min(14, 2 * (config.window! - 1)) : 14), 0)
     expect(cache.bytes).toBe(held * 2 * 4 * config.kvHeads * config.headWidth)
     cache.dispose()
     expect(memory().numTensors).toBe(before)
@@ -109,6 +111,30 @@ it('goes on with the rows that are selected', () => {
   expect(distance(got.subarray(0, VOCABULARY), whole[0]!)).toBeLessThan(2e-5)
   expect(distance(got.subarray(VOCABULARY), whole[1]!)).toBeLessThan(2e-5)
   cache.dispose()
+})
+
+it('shows an adapter of the core the keys that are there, without the room behind them', async () => {
+  const { network } = await fixture('gemma3_text')
+  const seen: number[] = []
+  const watch: Adapter = {
+    name: 'watch',
+    init: () => ({ state: {} }),
+    attend: (next, x) => {
+      expect(x.v.shape).toEqual(x.k.shape)
+      if (seen.length < 99) seen.push(x.k.shape[2]!)
+      return next(x)
+    },
+  }
+  const at = 'blocks.0.attn.core'
+  const [hooked, bare] = [attach(network, [{ adapter: watch, at }], rng(0)), attach(network, [], rng(0))]
+  const [one, other] = [kvCache(network.config), kvCache(network.config)]
+  for (const ids of [[1, 2, 3], [4], [5], [6, 7], [8], [9], [10]])
+    expect(pass(hooked, { ids: rowsOf([ids]) }, one)).toEqual(pass(bare, { ids: rowsOf([ids]) }, other))
+  const w = network.config.window!
+  expect(network.config.sliding[0]).toBe(true)
+  expect(seen[0]).toBe(3)
+  expect(Math.max(...seen)).toBeLessThan(2 * w)
+  for (const cache of [one, other]) cache.dispose()
 })
 
 it('refuses a batch of another size', () => {
