@@ -20,6 +20,7 @@ const both = async (ids: number[], rows: number, width: number): Promise<[found:
       saved: { index } as never,
       attrs: {},
       wants: () => true,
+      onto: () => undefined,
       shapes: { w: [rows, width], index: [ids.length] },
     },
     backend() as never,
