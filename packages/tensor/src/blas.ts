@@ -9,9 +9,9 @@ const ROW_MAJOR = 101
 const NO = 111
 const YES = 112
 
-/** Fewer multiplications than this are done sooner than a foreign call returns. */
-const SMALL = 2 ** 12
-/** From two to this many rows OpenBLAS packs more than it multiplies. */
+/** Fewer multiplications than this are done sooner than a foreign call returns (a tenth of a microsecond). */
+const SMALL = 2 ** 10
+/** From two to this many rows against transposed rows, a BLAS packs more than it multiplies. */
 const SKINNY = 4
 
 /** Where the heap lies in this process. Asked again when the memory has grown, since it may have moved. */
@@ -47,7 +47,7 @@ const blasGemm = (lib: NativeLibrary, base: () => number, small: Gemm | undefine
   const multiply = (product: Product): void => {
     const { m, n, k, transposeA, transposeB, a, b, c, add } = product
     const { lda = transposeA ? m : k, ldb = transposeB ? k : n, ldc = n } = product
-    if (small && (m * n * k < SMALL || (m > 1 && m <= SKINNY))) {
+    if (small && (m * n * k < SMALL || (transposeB && !transposeA && m > 1 && m <= SKINNY))) {
       small(product)
       return
     }

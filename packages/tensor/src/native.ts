@@ -4,6 +4,7 @@
  */
 
 import { cores } from './cores.ts'
+import { probe } from './native-probe.ts'
 
 /** What a koffi library offers, as far as we use it; koffi's own types stay out of our declarations. */
 export interface NativeLibrary {
@@ -31,7 +32,8 @@ type Koffi = {
   config(values?: Record<string, number>): Record<string, number>
 }
 
-const LIBRARIES: Readonly<Record<string, readonly string[]>> = {
+/** tried in this order on each platform */
+export const LIBRARIES: Readonly<Record<string, readonly string[]>> = {
   linux: [
     'libopenblas.so.0',
     'libopenblas.so',
@@ -59,7 +61,8 @@ const has = (lib: NativeLibrary, name: string): boolean => {
   }
 }
 
-const kindOf = (path: string, lib: NativeLibrary): NativeKind =>
+/** What a library is, by the names it exports. */
+export const kindOf = (path: string, lib: NativeLibrary): NativeKind =>
   path.includes('Accelerate')
     ? 'accelerate'
     : has(lib, 'openblas_set_num_threads')
@@ -100,19 +103,48 @@ const withEnvironment = <T>(koffi: Koffi, variables: Readonly<Record<string, str
   }
 }
 
-const open = (koffi: Koffi, path: string, needs: readonly string[]): Native | { missing: string } => {
+/** Why integers of this library are not the 32-bit ones that we pass, as far as it tells; '' where it does not. */
+const refusal = (kind: NativeKind, lib: NativeLibrary): string => {
+  const wide = 'takes 64-bit integers (ILP64); a 32-bit (LP64) build is needed'
+  if (kind === 'openblas' && has(lib, 'openblas_get_config'))
+    return String(lib.func('const char *openblas_get_config(void)')()).includes('USE64BITINT') ? wide : ''
+  if (kind === 'blis' && has(lib, 'bli_info_get_blas_int_size'))
+    return Number(lib.func('int64_t bli_info_get_blas_int_size(void)')()) === 32 ? '' : wide
+  if (kind === 'mkl' && process.env.MKL_INTERFACE_LAYER?.includes('ILP64')) return `${wide}: unset MKL_INTERFACE_LAYER`
+  return ''
+}
+
+/** Threads for the library: what its user, or ours, asked for, or a thread for each core. */
+const threadsFor = (): number => {
+  const { OPENBLAS_NUM_THREADS, OMP_NUM_THREADS, WEFT_THREADS } = process.env
+  const asked = Number(OPENBLAS_NUM_THREADS ?? OMP_NUM_THREADS ?? WEFT_THREADS)
+  return asked >= 1 ? Math.floor(asked) : cores()
+}
+
+/** libraries that tell what they are; any other is tried in a process of its own first */
+const tells = (kind: NativeKind): boolean => kind !== 'lapack'
+
+const open = async (
+  koffi: Koffi,
+  path: string,
+  needs: readonly string[],
+  given: boolean,
+): Promise<Native | { missing: string }> => {
   try {
+    // a path from the user may be anything; it is loaded elsewhere before it is loaded here
+    const doubt = given ? await probe(path, needs.includes('cblas_sgemm')) : ''
+    if (doubt) return { missing: `${path} ${doubt}` }
     const lib = withEnvironment(koffi, skylakeX() ? { OPENBLAS_CORETYPE: 'SkylakeX' } : {}, () => koffi.load(path))
     const absent = needs.filter((name) => !has(lib, name))
     if (absent.length > 0) return { missing: `${path} does not export ${absent.join(', ')}` }
     const kind = kindOf(path, lib)
-    if (kind !== 'openblas') return { path, kind, lib }
-    const config = has(lib, 'openblas_get_config') ? String(lib.func('const char *openblas_get_config(void)')()) : ''
-    if (config.includes('USE64BITINT'))
-      return { missing: `${path} takes 64-bit integers; a 32-bit (LP64) build is needed` }
-    const asked = Number(process.env.OPENBLAS_NUM_THREADS ?? process.env.OMP_NUM_THREADS)
-    const threads = asked >= 1 ? Math.floor(asked) : cores()
-    lib.func('void openblas_set_num_threads(int n)')(threads)
+    const unfit =
+      refusal(kind, lib) || (tells(kind) || given || !has(lib, 'cblas_sgemm') ? '' : await probe(path, true))
+    if (unfit) return { missing: `${path} ${unfit}` }
+    if (kind !== 'openblas' && kind !== 'blis') return { path, kind, lib }
+    const threads = threadsFor()
+    if (kind === 'openblas') lib.func('void openblas_set_num_threads(int n)')(threads)
+    else lib.func('void bli_thread_set_num_threads(int64_t n)')(threads)
     return { path, kind, lib, threads }
   } catch (error) {
     return { missing: `${path} cannot be loaded (${(error as Error).message.split('\n')[0]})` }
@@ -136,7 +168,7 @@ const search = async (
   const paths = override ? [override] : (LIBRARIES[process.platform] ?? [])
   const reasons: string[] = []
   for (const path of paths) {
-    const found = open(koffi, path, needs)
+    const found = await open(koffi, path, needs, override !== undefined)
     if (!('missing' in found)) return found
     if (override || !found.missing.includes('No such file')) reasons.push(found.missing)
   }
@@ -152,7 +184,8 @@ const known = new Map<string, Promise<Native | { missing: string }>>()
 
 /**
  * The system's BLAS or LAPACK, loaded through koffi, or why there is none. Never throws; each answer is kept.
- * WEFT_BLAS=off forbids it, WEFT_BLAS=path names one library. OPENBLAS_NUM_THREADS or OMP_NUM_THREADS set the threads.
+ * WEFT_BLAS=off forbids it, WEFT_BLAS=path names one library. OPENBLAS_NUM_THREADS,
+ * OMP_NUM_THREADS or WEFT_THREADS set the threads, OPENBLAS_CORETYPE the kernels of OpenBLAS.
  */
 export const findNative = ({
   needs = ['cblas_sgemm'],
