@@ -78,13 +78,14 @@ export const accelerate = (backendName: string, byKernel: Readonly<Record<string
 export const defineKernel = <I extends Inputs, A extends object = Record<never, never>, O extends Outputs = Tensor>(
   kernel: KernelDefinition<I, A, O>,
 ): ((inputs: I, attrs: A) => O) => {
+  const none: Faster<I, A, O> = {}
   const faster = (): Faster<I, A, O> => {
-    if (kernels.plain) return {}
+    if (kernels.plain) return none
     const { backendName } = engine()
-    const added: Faster<I, A, O> | undefined = later.get(backendName)?.[kernel.name]
-    const forward = kernel.on?.[backendName] ?? added?.forward
-    const gradient = kernel.onGradient?.[backendName] ?? added?.gradient
-    return { ...added, ...(forward && { forward }), ...(gradient && { gradient }) }
+    const added: Faster<I, A, O> = later.get(backendName)?.[kernel.name] ?? none
+    const forward = kernel.on?.[backendName]
+    const gradient = kernel.onGradient?.[backendName]
+    return forward || gradient ? { ...added, ...(forward && { forward }), ...(gradient && { gradient }) } : added
   }
   const forward = (inputs: I, attrs: A, backend: unknown): O =>
     faster().forward?.(inputs, attrs, backend as never) ?? kernel.plain(inputs, attrs)
@@ -92,7 +93,8 @@ export const defineKernel = <I extends Inputs, A extends object = Record<never, 
   const backward = (b: Backward<I, A>): Partial<Record<keyof I, Tensor>> =>
     faster().gradient?.(b, currentBackend() as never) ?? gradient!(b)
   return (inputs, attrs) => {
-    const given = Object.fromEntries(Object.entries(inputs).filter(([, t]) => t)) as Record<string, Tensor>
+    const given: Record<string, Tensor> = {}
+    for (const name in inputs) if (inputs[name]) given[name] = inputs[name]
     const names = Object.keys(given)
     const trained = new Set(names.filter((n) => isLive(given[n]!)))
     if (!gradient && trained.size) return kernel.plain(inputs, attrs)
