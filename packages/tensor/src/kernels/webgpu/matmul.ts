@@ -15,7 +15,7 @@ import { type Form, heightOf, sumParts, type Tile, threadsOf, tiled, widthOf } f
  * The tilings, chosen by shape. A workgroup reads (height + width)·k numbers for height·width·k multiplications: large
  * tiles read less, small ones leave work for more of the GPU, and flat ones waste nothing on a rank of 8.
  */
-const TILES = {
+export const TILES = {
   /** 128 × 128, by 256 threads */
   huge: { across: 16, down: 16, lanes: 1, rows: 8, columns: 8, depth: 8 },
   /** 64 × 64 */
@@ -38,6 +38,9 @@ const PART = 512
 const tilesIn = (tile: Tile, m: number, n: number): number =>
   Math.ceil(m / heightOf(tile)) * Math.ceil(n / widthOf(tile))
 
+/** a few cores: there is no GPU to fill, and every barrier is paid for */
+const isSoftware = ({ device }: Gpu): boolean => device.adapterInfo?.isFallbackAdapter === true
+
 const fits = ({ device: { limits } }: Gpu, tile: Tile): boolean =>
   threadsOf(tile) <= limits.maxComputeInvocationsPerWorkgroup &&
   4 * (heightOf(tile) + widthOf(tile) + 8) * tile.depth <= limits.maxComputeWorkgroupStorageSize
@@ -45,8 +48,23 @@ const fits = ({ device: { limits } }: Gpu, tile: Tile): boolean =>
 const tileFor = (gpu: Gpu, m: number, n: number, batch: number): Tile => {
   if (n <= 8) return TILES.tall
   if (m <= 8) return TILES.flat
-  const full = [TILES.huge, TILES.large].find((tile, i) => fits(gpu, tile) && batch * tilesIn(tile, m, n) >= FULL >> i)
-  return full ?? TILES.square
+  if (isSoftware(gpu)) return m > 32 && n > 32 ? TILES.large : TILES.square
+  if (fits(gpu, TILES.huge) && batch * tilesIn(TILES.huge, m, n) >= FULL) return TILES.huge
+  return batch * tilesIn(TILES.large, m, n) >= FULL / 2 ? TILES.large : TILES.square
+}
+
+/** a tiling, and the number of workgroups that share each tile's sum over k */
+export interface Plan {
+  readonly tile: Tile
+  readonly parts: number
+}
+
+const planFor = (gpu: Gpu, m: number, n: number, k: number, batch: number): Plan => {
+  const tile = tileFor(gpu, m, n, batch)
+  const shares = isSoftware(gpu)
+    ? 1
+    : Math.min(16, Math.floor(k / PART), Math.floor(FULL / (batch * tilesIn(tile, m, n))))
+  return { tile, parts: Math.max(1, shares) }
 }
 
 const steps = (outer: readonly number[], own: readonly number[]): number[] => {
@@ -60,8 +78,11 @@ const steps = (outer: readonly number[], own: readonly number[]): number[] => {
 }
 const padded = (shape: readonly number[]): number[] => [...Array<number>(4 - shape.length).fill(1), ...shape]
 
-/** may the tiles of products be float16? Sums stay float32. Set as the backend starts, where the device has `shader-f16`. */
-export const precision: { half: boolean } = { half: false }
+/**
+ * May the tiles of products hold float16? Takes effect where the device has `shader-f16`: half the workgroup memory, and
+ * results within 2e-3 of the largest.
+ */
+export const tiles: { half: boolean } = { half: false }
 
 interface Call {
   readonly a: TensorInfo
@@ -74,8 +95,11 @@ interface Call {
   readonly bias?: TensorInfo | undefined
 }
 
-/** scale·(op(a)·op(b) + op(c)·op(d)) + onto + bias over broadcast batches, or undefined for what tfjs's own kernel has to do */
-const multiply = (gpu: Gpu, call: Call): TensorInfo | undefined => {
+/**
+ * scale·(op(a)·op(b) + op(c)·op(d)) + onto + bias over broadcast batches, or undefined for what tfjs's own kernel has to do.
+ * Without a plan one is made for the shape and the device.
+ */
+export const multiply = (gpu: Gpu, call: Call, plan?: Plan): TensorInfo | undefined => {
   const { a, b, transposeA = false, transposeB = false, scale = 1, and, onto, bias } = call
   const more = [...(and ?? []), ...(onto ? [onto] : []), ...(bias ? [bias] : [])]
   if (!plainFloats(gpu, a, b, ...more) || a.shape.length > 6 || b.shape.length > 6) return undefined
@@ -112,14 +136,10 @@ const multiply = (gpu: Gpu, call: Call): TensorInfo | undefined => {
     and: Boolean(and),
     onto: Boolean(onto),
     bias: Boolean(bias),
-    half: !isThin && precision.half && gpu.device.features.has('shader-f16'),
+    half: !isThin && tiles.half && gpu.device.features.has('shader-f16'),
   }
-  const tile = tileFor(gpu, m, n, batch)
-  // few results of a long k: several workgroups share each tile's sum
-  const parts =
-    isThin || more.length
-      ? 1
-      : Math.max(1, Math.min(16, Math.floor(k / PART), Math.floor(FULL / (batch * tilesIn(tile, m, n)))))
+  const { tile, parts: most } = plan ?? planFor(gpu, m, n, k, batch)
+  const parts = isThin || more.length ? 1 : most
   const part = Math.ceil(k / parts / tile.depth) * tile.depth
   const groups: [number, number, number] = isThin
     ? [Math.ceil(n / columnsOf(form)), 1, batch]

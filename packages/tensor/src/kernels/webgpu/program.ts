@@ -36,6 +36,8 @@ export interface Program {
   readonly reads: readonly string[]
   /** numbers by name, read as `u.width`; 'vec4u' takes four */
   readonly uniforms: Readonly<Record<string, 'u32' | 'f32' | 'vec4u'>>
+  /** extensions of the language that the device must have; 'subgroups' brings the u32 subgroupSize and subgroupLane */
+  readonly enables?: readonly ('f16' | 'subgroups')[]
   /** functions and workgroup variables */
   readonly head?: string
   /** of `main`, with group, groups (vec3u) and local (u32, 0 to threads − 1) */
@@ -49,16 +51,21 @@ const storage = (name: string, access: string, binding: number): string => {
 }
 
 /** the whole text of the shader */
-export const source = ({ writes, reads, uniforms, head = '', body, threads }: Program): string => {
+export const source = ({ writes, reads, uniforms, enables = [], head = '', body, threads }: Program): string => {
   const fields = Object.entries(uniforms).map(([name, type]) => `${name}: ${type}`)
   return [
+    ...enables.map((name) => `enable ${name};`),
     `struct Uniforms { ${fields.join(', ')} }`,
     ...writes.map((name, i) => storage(name, 'read_write', i)),
     ...reads.map((name, i) => storage(name, 'read', writes.length + i)),
     `@group(0) @binding(${writes.length + reads.length}) var<uniform> u: Uniforms;`,
     head,
     `@compute @workgroup_size(${threads}) fn main(@builtin(workgroup_id) group: vec3u,
-      @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32) {`,
+      @builtin(num_workgroups) groups: vec3u, @builtin(local_invocation_index) local: u32${
+        enables.includes('subgroups')
+          ? ', @builtin(subgroup_size) subgroupSize: u32, @builtin(subgroup_invocation_id) subgroupLane: u32'
+          : ''
+      }) {`,
     body,
     '}',
   ].join('\n')

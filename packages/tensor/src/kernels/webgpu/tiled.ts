@@ -29,7 +29,7 @@ export interface Form {
   readonly and: boolean
   readonly onto: boolean
   readonly bias: boolean
-  /** tiles and factors are float16, sums float32 */
+  /** the tiles hold float16; products and sums are float32 */
   readonly half: boolean
 }
 
@@ -159,12 +159,12 @@ export const tiled = (form: Form, tile: Tile): Program => {
     workgroupBarrier();
     for (var p = lane; p < ${depth}u; p += ${lanes}u) {
       ${range(rows / 4)
-        .map((i) => `let l${i} = left[p * ${strideA}u + i4 + ${i * down}u];`)
+        .map((i) => `let l${i} = vec4f(left[p * ${strideA}u + i4 + ${i * down}u]);`)
         .join('\n      ')}
       ${range(columns / 4)
-        .map((j) => `let r${j} = right[p * ${strideB}u + j4 + ${j * across}u];`)
+        .map((j) => `let r${j} = vec4f(right[p * ${strideB}u + j4 + ${j * across}u]);`)
         .join('\n      ')}
-      ${sums((i, j) => `s${i}${j} += ${half ? 'vec4f' : ''}(l${i >> 2}[${i & 3}] * r${j});`)}
+      ${sums((i, j) => `s${i}${j} = fma(vec4f(l${i >> 2}[${i & 3}]), r${j}, s${i}${j});`)}
     }
     workgroupBarrier();
   }`
@@ -201,6 +201,7 @@ fn ${buffer}At(at: u32) -> vec4f {
     reads: readsOf(form),
     uniforms,
     threads,
+    ...(half && { enables: ['f16'] as const }),
     head: `${entry}
 ${four('a', wide.a, !transposeA, 'u.k')}${four('b', wide.b, transposeB, 'u.k')}
 ${and ? `${four('c', wide.c, !transposeA, 'u.r')}${four('d', wide.d, transposeB, 'u.r')}` : ''}
