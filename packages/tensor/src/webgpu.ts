@@ -13,6 +13,11 @@ import type { Gpu } from './kernels/webgpu/program.ts'
 export interface WebgpuOptions {
   /** 'high-performance' by default, for machines with two GPUs */
   readonly power?: 'high-performance' | 'low-power'
+  /**
+   * 'f16': matrix products hold their tiles in float16 where the device has `shader-f16`, and sum in float32: results
+   * within 2e-3 of the largest. 'f32' by default
+   */
+  readonly precision?: 'f32' | 'f16'
 }
 
 const WANTED = ['shader-f16', 'subgroups', 'timestamp-query'] as const
@@ -54,11 +59,13 @@ let started: Promise<Backend> | undefined
 const start = async (gpu: GPU, options: WebgpuOptions): Promise<Backend> => {
   const { device, info } = await webgpuDevice(gpu, options)
   const tf = await needs(() => import('@tensorflow/tfjs-backend-webgpu'), '@tensorflow/tfjs-backend-webgpu')
-  const [{ installShaders }, { makeLighter }, { BATCH }] = await Promise.all([
+  const [{ installShaders }, { tiles }, { makeLighter }, { BATCH }] = await Promise.all([
     import('./kernels/webgpu/index.ts'),
+    import('./kernels/webgpu/matmul.ts'),
     import('./kernels/webgpu/lighter.ts'),
     import('./kernels/webgpu/program.ts'),
   ])
+  tiles.half = options.precision === 'f16'
   env().set('WEBGPU_DEFERRED_SUBMIT_BATCH_SIZE', BATCH)
   // the module registered a backend on a device of its own making, with fewer features
   if (findBackendFactory('webgpu')) removeBackend('webgpu')
