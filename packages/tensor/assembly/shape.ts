@@ -76,36 +76,34 @@ export function transpose(x: usize, y: usize, batch: i32, rows: i32, columns: i3
   }
 }
 
-/** y = Σ over the middle axis of x [outer, rows, width], 16 columns at a time */
+/** y = Σ over the middle axis of x [outer, rows, width]: four rows at a time onto y, which stays in the cache */
 export function sumRows(x: usize, y: usize, outer: i32, rows: i32, width: i32): void {
   const step = (<usize>width) << 2
+  const wide = step & ~15
   for (let n = 0; n < outer; n++) {
-    let c = 0
-    for (; c + 16 <= width; c += 16) {
-      let a = f32x4.splat(0)
-      let b = f32x4.splat(0)
-      let d = f32x4.splat(0)
-      let e = f32x4.splat(0)
-      let from = x + ((<usize>c) << 2)
-      for (let i = 0; i < rows; i++) {
-        a = f32x4.add(a, v128.load(from))
-        b = f32x4.add(b, v128.load(from, 16))
-        d = f32x4.add(d, v128.load(from, 32))
-        e = f32x4.add(e, v128.load(from, 48))
-        from += step
+    memory.fill(y, 0, step)
+    let r = 0
+    for (; r + 4 <= rows; r += 4) {
+      const b = x + step
+      const c = b + step
+      const d = c + step
+      for (let i: usize = 0; i < wide; i += 16) {
+        const first = f32x4.add(v128.load(x + i), v128.load(b + i))
+        const second = f32x4.add(v128.load(c + i), v128.load(d + i))
+        v128.store(y + i, f32x4.add(v128.load(y + i), f32x4.add(first, second)))
       }
-      const to = y + ((<usize>c) << 2)
-      v128.store(to, a)
-      v128.store(to, b, 16)
-      v128.store(to, d, 32)
-      v128.store(to, e, 48)
+      for (let i = wide; i < step; i += 4)
+        store<f32>(
+          y + i,
+          load<f32>(y + i) + (load<f32>(x + i) + load<f32>(b + i) + (load<f32>(c + i) + load<f32>(d + i))),
+        )
+      x = d + step
     }
-    for (; c < width; c++) {
-      let sum: f32 = 0
-      for (let i = 0; i < rows; i++) sum += load<f32>(x + <usize>i * step + ((<usize>c) << 2))
-      store<f32>(y + ((<usize>c) << 2), sum)
+    for (; r < rows; r++) {
+      for (let i: usize = 0; i < wide; i += 16) v128.store(y + i, f32x4.add(v128.load(y + i), v128.load(x + i)))
+      for (let i = wide; i < step; i += 4) store<f32>(y + i, load<f32>(y + i) + load<f32>(x + i))
+      x += step
     }
-    x += <usize>rows * step
     y += step
   }
 }
