@@ -12,12 +12,34 @@ import type { WasmBackend } from './wasm/heap.ts'
 /** writes numbers [from, to) of W, row by row, as float32 to the heap's address `at` and on */
 export type Decode = (from: number, to: number, at: number) => void
 
+/** W as a shader reads it */
+export interface Decoding {
+  /** stands for the code */
+  readonly name: string
+  /** buffers by name: `codes: u32` where not f32 */
+  readonly reads: Readonly<Record<string, Tensor>>
+  /**
+   * WGSL functions of i, which counts the numbers of W row by row: `weightAt(i: u32) -> f32`, and the four from i on,
+   * a multiple of 4, `weightsAt(i: u32) -> vec4f`. `width` is the length of a row, an expression.
+   */
+  readonly code: (width: string) => string
+  /** statements that so many threads (`local` counts them) run before, to fill workgroup memory */
+  readonly start?: (threads: number) => string
+}
+
+/** How W is decoded, asked for on the backend that has a use for it; undefined where it cannot be. */
 export interface Decoder {
-  /** for the wasm backend: undefined where it cannot */
+  /** wasm */
   readonly heap: () => Decode | undefined
+  /** WebGPU */
+  readonly shader: () => Decoding | undefined
 }
 
 type Shape = readonly [out: number, input: number]
+export type DecodedOn = (x: Tensor, shape: Shape, decoder: Decoder, back: boolean) => Tensor | undefined
+
+/** by backend */
+export const decodedOn: Record<string, DecodedOn> = {}
 
 /** rows of x that are met by dot products, with rows of W that a first-level cache holds */
 const THIN = 8
@@ -26,9 +48,10 @@ const FEW = 2 ** 13
 const PANEL = 2 ** 19
 const ROWS = 256
 
-const onHeap = (x: Tensor, [out, width]: Shape, decode: Decode, back: boolean): Tensor | undefined => {
+decodedOn['wasm'] = (x, [out, width], decoder, back) => {
   const multiply = gemmOf(backend() as unknown as WasmBackend)
-  if (!multiply) return undefined
+  const decode = decoder.heap()
+  if (!multiply || !decode) return undefined
   const m = x.size / x.shape.at(-1)!
   const dots = m <= THIN && !back ? routines(module)?.['dots'] : undefined
   const most = dots ? Math.max(4, Math.floor(FEW / width)) : Math.max(ROWS, Math.floor(PANEL / width))
@@ -57,10 +80,5 @@ const onHeap = (x: Tensor, [out, width]: Shape, decode: Decode, back: boolean): 
  */
 export const decodedProduct = (x: Tensor, shape: Shape, decoder: Decoder, back = false): Tensor | undefined => {
   if (x.dtype !== 'float32' || x.size * shape[0] * shape[1] === 0) return undefined
-  const { backendName } = engine()
-  if (backendName === 'wasm') {
-    const decode = decoder.heap()
-    return decode && onHeap(x, shape, decode, back)
-  }
-  return undefined
+  return decodedOn[engine().backendName]?.(x, shape, decoder, back)
 }

@@ -1,4 +1,5 @@
 import { backend } from '@tensorflow/tfjs-core'
+import { decodedOn } from '../../decoded.ts'
 import { accelerate } from '../../kernel.ts'
 import { rowsOn } from '../cross-entropy.ts'
 import { inPlaceOn } from '../in-place.ts'
@@ -10,7 +11,7 @@ import { rowsOnGpu } from './cross-entropy.ts'
 import { replaceInexact } from './exact.ts'
 import { gatherRows } from './gather.ts'
 import { inPlace } from './in-place.ts'
-import { productOnGpu, replaceMatMul } from './matmul.ts'
+import { decodedOnGpu, productOnGpu, replaceMatMul } from './matmul.ts'
 import { addLayerNorm, addRmsNorm, layerNorm, rmsNorm } from './norm.ts'
 import type { Gpu } from './program.ts'
 import { rotary, rotaryHeads } from './rotary.ts'
@@ -37,6 +38,7 @@ export const installShaders = (): void => {
   rowsOn['webgpu'] = (z, targets, weights, slope) => rowsOnGpu(backend() as unknown as Gpu, z, targets, weights, slope)
   inPlaceOn['webgpu'] = inPlace
   productOn['webgpu'] = productOnGpu
+  decodedOn['webgpu'] = decodedOnGpu
   writeRowsOn['webgpu'] = (pairs, at) => writeRowsOnGpu(backend() as unknown as Gpu, pairs, at)
   replaceMatMul()
   replaceInexact()

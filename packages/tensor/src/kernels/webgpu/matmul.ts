@@ -2,10 +2,12 @@ import {
   backend,
   getKernel,
   registerKernel,
+  reshape,
   type Tensor,
   type TensorInfo,
   unregisterKernel,
 } from '@tensorflow/tfjs-core'
+import type { DecodedOn, Decoding } from '../../decoded.ts'
 import type { Product } from '../product.ts'
 import { dispatch, fold, type Gpu, plainFloats, track } from './program.ts'
 import { columnsOf, thin } from './thin.ts'
@@ -86,7 +88,7 @@ export const tiles: { half: boolean } = { half: false }
 
 interface Call {
   readonly a: TensorInfo
-  readonly b: TensorInfo
+  readonly b: TensorInfo | { readonly shape: readonly number[]; readonly decoding: Decoding }
   readonly transposeA?: boolean | undefined
   readonly transposeB?: boolean | undefined
   readonly scale?: number | undefined
@@ -102,7 +104,8 @@ interface Call {
 export const multiply = (gpu: Gpu, call: Call, plan?: Plan): TensorInfo | undefined => {
   const { a, b, transposeA = false, transposeB = false, scale = 1, and, onto, bias } = call
   const more = [...(and ?? []), ...(onto ? [onto] : []), ...(bias ? [bias] : [])]
-  if (!plainFloats(gpu, a, b, ...more) || a.shape.length > 6 || b.shape.length > 6) return undefined
+  const decoding = 'decoding' in b ? b.decoding : undefined
+  if (!plainFloats(gpu, a, 'dataId' in b ? b : undefined, ...more) || a.shape.length > 6 || b.shape.length > 6) return undefined
   const [rowsA, columnsA] = a.shape.slice(-2) as [number, number]
   const [rowsB, columnsB] = b.shape.slice(-2) as [number, number]
   const m = transposeA ? columnsA : rowsA
@@ -137,6 +140,7 @@ export const multiply = (gpu: Gpu, call: Call, plan?: Plan): TensorInfo | undefi
     onto: Boolean(onto),
     bias: Boolean(bias),
     half: !isThin && tiles.half && gpu.device.features.has('shader-f16'),
+    decoding,
   }
   const { tile, parts: most } = plan ?? planFor(gpu, m, n, k, batch)
   const parts = isThin || more.length ? 1 : most
@@ -147,7 +151,7 @@ export const multiply = (gpu: Gpu, call: Call, plan?: Plan): TensorInfo | undefi
   if (groups.some((g) => g > gpu.device.limits.maxComputeWorkgroupsPerDimension)) return undefined
   const shape = [...outer.slice(4 - (Math.max(a.shape.length, b.shape.length) - 2)), m, n]
   const [y] = dispatch(gpu, isThin ? thin(form, m) : tiled(form, tile), {
-    reads: [a, b, ...more],
+    reads: [a, ...('dataId' in b ? [b] : Object.values(b.decoding.reads)), ...more],
     writes: [parts > 1 ? [batch * parts * m * n] : shape],
     uniforms: [m, n, k, r, outer, steps(outer, batchA), steps(outer, batchB), scale, part, parts],
     groups,
@@ -168,6 +172,15 @@ export const multiply = (gpu: Gpu, call: Call, plan?: Plan): TensorInfo | undefi
 export const productOnGpu = (p: Product): Tensor | undefined => {
   const y = multiply(backend() as unknown as Gpu, p)
   return y && track(y)
+}
+
+/** with a packed matrix, decoded where the tiles are loaded */
+export const decodedOnGpu: DecodedOn = (x, shape, { shader }, back) => {
+  const decoding = shader()
+  const a = { dataId: x.dataId, dtype: x.dtype, shape: [-1, x.shape.at(-1)!] }
+  a.shape[0] = x.size / a.shape[1]!
+  const y = decoding && multiply(backend() as unknown as Gpu, { a, b: { shape, decoding }, transposeB: !back })
+  return y && reshape(track(y), [...x.shape.slice(0, -1), shape[back ? 1 : 0]])
 }
 
 /** Our product in the place of tfjs's, which remains for what ours declines. */

@@ -1,5 +1,5 @@
 import type { Program } from './program.ts'
-import { entry, type Form, nameOf, range, readsOf, uniforms } from './tiled.ts'
+import { decodingOf, entry, type Form, nameOf, range, readsOf, uniforms } from './tiled.ts'
 
 const THREADS = 64
 
@@ -21,7 +21,9 @@ export const thin = (form: Form, rows: number): Program => {
   const atA = (i: number): string => (transposeA ? `start.x + k * u.m + ${i}u` : `start.x + ${i}u * u.k + k`)
   const left = (i: number): string => (wide.a ? `a[(${atA(i)}) / 4u]` : `a[${atA(i)}]`)
   const atB = transposeB ? 'start.y + n * u.k + k' : 'start.y + k * u.n + n'
-  const right = wide.b ? `b[(${atB}) / 4u]` : `b[${atB}]`
+  const plain = wide.b ? `b[(${atB}) / 4u]` : `b[${atB}]`
+  const right = form.decoding ? `${wide.b ? 'weightsAt' : 'weightAt'}(${atB})` : plain
+  const { head, start } = decodingOf(form, THREADS)
   const atD = transposeB ? 'n * u.r + q' : 'q * u.n + n'
   const fromD = each === 4 ? `vec4f(${range(4).map((e) => `d[${atD} + ${e}u]`)})` : `d[${atD}]`
   const whole = (i: number): string =>
@@ -38,9 +40,10 @@ export const thin = (form: Form, rows: number): Program => {
     reads: readsOf(form),
     uniforms,
     threads: THREADS,
-    head: `${entry}
+    head: `${entry}${head}
 var<workgroup> parts: array<${type}, ${THREADS * rows}>;`,
     body: `
+  ${start}
   let start = entry(group.z);
   let column = ${transposeB ? `local / ${lanes}u` : `local % ${columns / each}u`};
   let lane = ${transposeB ? `local % ${lanes}u` : `local / ${columns / each}u`};

@@ -1,3 +1,4 @@
+import type { Decoding } from '../../decoded.ts'
 import type { Program } from './program.ts'
 
 /**
@@ -31,6 +32,8 @@ export interface Form {
   readonly bias: boolean
   /** the tiles hold float16; products and sums are float32 */
   readonly half: boolean
+  /** b is packed: its numbers are decoded as they are read */
+  readonly decoding?: Decoding | undefined
 }
 
 export const uniforms = {
@@ -68,12 +71,12 @@ fn entry(batch: u32) -> vec2u {
 }`
 
 /** the names of a shader, which tell its code */
-export const nameOf = (kind: string, { transposeA, transposeB, wide, and, onto, bias, half }: Form): string =>
-  `matmul ${kind} ${[transposeA, transposeB, ...Object.values(wide), and, onto, bias, half].map(Number).join('')}`
+export const nameOf = (kind: string, { transposeA, transposeB, wide, and, onto, bias, half, decoding }: Form): string =>
+  `matmul ${kind} ${[transposeA, transposeB, ...Object.values(wide), and, onto, bias, half].map(Number).join('')} ${decoding?.name ?? ''}`
 
-export const readsOf = ({ and, onto, bias, wide }: Form): string[] => [
+export const readsOf = ({ and, onto, bias, wide, decoding }: Form): string[] => [
   `a${wide.a ? ': vec4f' : ''}`,
-  `b${wide.b ? ': vec4f' : ''}`,
+  ...(decoding ? Object.keys(decoding.reads) : [`b${wide.b ? ': vec4f' : ''}`]),
   ...(and ? [`c${wide.c ? ': vec4f' : ''}`, `d${wide.d ? ': vec4f' : ''}`] : []),
   ...(onto ? [`onto${wide.y ? ': vec4f' : ''}`] : []),
   ...(bias ? [`bias${wide.y ? ': vec4f' : ''}`] : []),
@@ -83,14 +86,24 @@ export const readsOf = ({ and, onto, bias, wide }: Form): string[] => [
  * Four neighbours in memory, zero where k is past its end. Beyond the edges of m and n anything is read: it stays in rows and
  * columns that are not written. Selects, not branches, which some drivers compile slowly.
  */
-const four = (buffer: string, wide: boolean, alongK: boolean, k: string): string => `
+const four = (buffer: string, wide: boolean, alongK: boolean, k: string, decoded = false): string => {
+  const one = (at: string): string => (decoded ? `weightAt(${at})` : `${buffer}[${at}]`)
+  const all = decoded ? 'weightsAt(at)' : `${buffer}[at / 4u]`
+  return `
 fn ${buffer}4(at: u32, k: u32) -> vec4f {
   return ${
     wide
-      ? `select(vec4f(), ${buffer}[at / 4u], k < ${k})`
-      : `vec4f(${range(4).map((i) => `select(0.0, ${buffer}[at + ${i}u], k${alongK ? ` + ${i}u` : ''} < ${k})`)})`
+      ? `select(vec4f(), ${all}, k < ${k})`
+      : `vec4f(${range(4).map((i) => `select(0.0, ${one(`at + ${i}u`)}, k${alongK ? ` + ${i}u` : ''} < ${k})`)})`
   };
 }`
+}
+
+/** functions that decode b, and what a workgroup does before */
+export const decodingOf = ({ decoding, transposeB }: Form, threads: number): { head: string; start: string } => ({
+  head: decoding?.code(transposeB ? 'u.k' : 'u.n') ?? '',
+  start: decoding?.start ? `${decoding.start(threads)}\n  workgroupBarrier();` : '',
+})
 
 interface Side {
   readonly buffer: string
@@ -136,6 +149,7 @@ export const tiled = (form: Form, tile: Tile): Program => {
   const strideA = height + (transposeA ? 0 : 1)
   const strideB = width + (transposeB ? 1 : 0)
   const type = half ? 'vec4h' : 'vec4f'
+  const { head, start } = decodingOf(form, threads)
   const left = { alongK: !transposeA, to: 'left', fours: height, stride: strideA, origin: 'm0', edge: 'u.m' } as const
   const right = { alongK: transposeB, to: 'right', fours: width, stride: strideB, origin: 'n0', edge: 'u.n' } as const
   const sums = (f: (i: number, j: number) => string): string =>
@@ -202,14 +216,15 @@ fn ${buffer}At(at: u32) -> vec4f {
     uniforms,
     threads,
     ...(half && { enables: ['f16'] as const }),
-    head: `${entry}
-${four('a', wide.a, !transposeA, 'u.k')}${four('b', wide.b, transposeB, 'u.k')}
+    head: `${entry}${head}
+${four('a', wide.a, !transposeA, 'u.k')}${four('b', wide.b, transposeB, 'u.k', Boolean(form.decoding))}
 ${and ? `${four('c', wide.c, !transposeA, 'u.r')}${four('d', wide.d, transposeB, 'u.r')}` : ''}
 ${onto ? at('onto') : ''}${bias ? at('bias') : ''}
 var<workgroup> left: array<${type}, ${depth * strideA}>;
 var<workgroup> right: array<${type}, ${depth * strideB}>;
 ${lanes > 1 ? `var<workgroup> shares: array<vec4f, ${(threads * rows * columns) / 4}>;` : ''}`,
     body: `
+  ${start}
   let start = entry(group.z / u.parts);
   let m0 = group.y * ${4 * height}u;
   let n0 = group.x * ${4 * width}u;

@@ -1,0 +1,25 @@
+import { nodeWebgpu } from '@weftjs/tensor/node-webgpu'
+import { beforeAll, describe, it } from 'vitest'
+import { type Case, CODECS, compare } from './products.ts'
+
+const FOURS: Case = { rows: [2, 5], shape: [36, 132] }
+const ODD: Case = { rows: [7], shape: [35, 133] }
+const THIN: Case = { rows: [3], shape: [36, 132] }
+const TOKEN: Case = { rows: [1, 1], shape: [35, 133] }
+
+/** each is a shader of its own, and a software adapter takes its time to compile one */
+const CASES: readonly (readonly [keyof typeof CODECS, readonly Case[]])[] = [
+  ['nf4', [FOURS, ODD]],
+  ['nf4 double', [FOURS, TOKEN]],
+  ['int8', [FOURS, ODD, THIN]],
+  ['dynamic8', [ODD, THIN]],
+]
+
+describe('products with a packed weight on webgpu', () => {
+  beforeAll(async () => {
+    await nodeWebgpu()
+  })
+  it.each(CASES)('%s: values, gradients and rows are those of the decoded matrix', async (name, cases) => {
+    for (const c of cases) await compare('webgpu', CODECS[name], c)
+  })
+})
