@@ -8,6 +8,8 @@ import { madd, power2, power2of1, tanh, total } from './lib/math'
 
 const NONE: f32 = -3.0e38
 const LOG2E: f32 = 1.44269504
+/** keys that meet all rows at a time */
+const BLOCK = 64
 
 /** scores of one row in place of its products from `at` to `end`: scaled, capped as c·tanh(s/c), biased */
 function bend(at: usize, end: usize, scale: f32, cap: f32, bias: usize): void {
@@ -254,19 +256,18 @@ function dots(q: usize, k: usize, width: i32, scores: usize, a: i32, b: i32): vo
   for (; j < b; j++) store<f32>(scores + ((<usize>j) << 2), dot(q, k + <usize>j * bytes, width))
 }
 
-/** Σ p·v over the rows of v from a to b, times `factor` → y [width] */
-function mix(p: usize, v: usize, width: i32, y: usize, a: i32, b: i32, factor: f32): void {
+/** Σ p·v over the rows of v from a to b, added to y [width] */
+function mix(p: usize, v: usize, width: i32, y: usize, a: i32, b: i32): void {
   const bytes = (<usize>width) << 2
-  const times = f32x4.splat(factor)
   const end = p + ((<usize>b) << 2)
   p += (<usize>a) << 2
   v += <usize>a * bytes
   let c: usize = 0
   for (; c + 64 <= bytes; c += 64) {
-    let s0 = f32x4.splat(0)
-    let s1 = s0
-    let s2 = s0
-    let s3 = s0
+    let s0 = v128.load(y + c)
+    let s1 = v128.load(y + c, 16)
+    let s2 = v128.load(y + c, 32)
+    let s3 = v128.load(y + c, 48)
     let x = v + c
     for (let at = p; at < end; at += 4, x += bytes) {
       const w = v128.load32_splat(at)
@@ -275,26 +276,30 @@ function mix(p: usize, v: usize, width: i32, y: usize, a: i32, b: i32, factor: f
       s2 = madd(w, v128.load(x, 32), s2)
       s3 = madd(w, v128.load(x, 48), s3)
     }
-    v128.store(y + c, f32x4.mul(s0, times))
-    v128.store(y + c, f32x4.mul(s1, times), 16)
-    v128.store(y + c, f32x4.mul(s2, times), 32)
-    v128.store(y + c, f32x4.mul(s3, times), 48)
+    v128.store(y + c, s0)
+    v128.store(y + c, s1, 16)
+    v128.store(y + c, s2, 32)
+    v128.store(y + c, s3, 48)
   }
   for (; c + 16 <= bytes; c += 16) {
-    let s = f32x4.splat(0)
+    let s = v128.load(y + c)
     let x = v + c
     for (let at = p; at < end; at += 4, x += bytes) s = madd(v128.load32_splat(at), v128.load(x), s)
-    v128.store(y + c, f32x4.mul(s, times))
+    v128.store(y + c, s)
   }
   for (; c < bytes; c += 4) {
-    let s: f32 = 0
+    let s = load<f32>(y + c)
     let x = v + c
     for (let at = p; at < end; at += 4, x += bytes) s += load<f32>(at) * load<f32>(x)
-    store<f32>(y + c, s * factor)
+    store<f32>(y + c, s)
   }
 }
 
-/** The rows of one head without a tile: for few queries, where a product of matrices has nothing to share. */
+/**
+ * Rows that share their keys, without a tile: for few queries, where a product of matrices has nothing to share. The
+ * rows are of one query in several heads (`slide` 0) or of successive queries (1); `scores` has room for rows·n.
+ * A block of keys, then of values, meets all rows while it is in the first cache.
+ */
 export function attend(
   q: usize,
   k: usize,
@@ -308,24 +313,38 @@ export function attend(
   valueWidth: i32,
   first: i32,
   last: i32,
+  slide: i32,
   scale: f32,
   cap: f32,
   bias: usize,
   biasStep: i32,
 ): void {
+  const rowBytes = (<usize>valueWidth) << 2
+  for (let j = 0; j < n; j += BLOCK) {
+    const end = min<i32>(j + BLOCK, n)
+    for (let i = 0; i < rows; i++) {
+      const a = max<i32>(j, clamp(first + i * slide, n))
+      const b = min<i32>(end, clamp(last + i * slide, n))
+      dots(q + ((<usize>(i * width)) << 2), k, width, scores + ((<usize>(i * n)) << 2), a, b)
+    }
+  }
+  memory.fill(y, 0, <usize>rows * rowBytes)
   for (let i = 0; i < rows; i++) {
-    const a = clamp(first + i, n)
-    const b = clamp(last + i, n)
-    store<f32>(stats, NONE)
-    store<f32>(stats + 4, 0)
-    dots(q, k, width, scores, a, b)
-    softmaxRow(scores, n, a, b, stats, scale, cap, bias)
-    const inverse: f32 = 1 / load<f32>(stats + 4)
-    store<f32>(stats + 4, inverse)
-    mix(scores, v, valueWidth, y, a, b, inverse)
-    q += (<usize>width) << 2
-    y += (<usize>valueWidth) << 2
-    stats += 8
+    const at = stats + ((<usize>i) << 3)
+    store<f32>(at, NONE)
+    store<f32>(at + 4, 0)
+    const a = clamp(first + i * slide, n)
+    const b = clamp(last + i * slide, n)
+    softmaxRow(scores + ((<usize>(i * n)) << 2), n, a, b, at, scale, cap, bias)
     bias += biasStep
   }
+  for (let j = 0; j < n; j += BLOCK) {
+    const end = min<i32>(j + BLOCK, n)
+    for (let i = 0; i < rows; i++) {
+      const a = max<i32>(j, clamp(first + i * slide, n))
+      const b = min<i32>(end, clamp(last + i * slide, n))
+      if (a < b) mix(scores + ((<usize>(i * n)) << 2), v, valueWidth, y + <usize>i * rowBytes, a, b)
+    }
+  }
+  normalize(y, rows, valueWidth, stats)
 }

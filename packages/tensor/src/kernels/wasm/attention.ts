@@ -53,45 +53,73 @@ const stepsOf = (bias: Tensor | undefined): [number, number, number] => {
   return shape.slice(0, 3).map((n, i) => (n === 1 ? 0 : 4 * shape.slice(i + 1).reduce((p, d) => p * d, 1))) as never
 }
 
+/** does it broadcast to these? */
+const fits = (shape: readonly number[], sizes: readonly number[]): boolean =>
+  shape.every((n, i) => n === 1 || n === sizes[sizes.length - shape.length + i])
+
 /** sizes of a call that is done here: every query sees a key, or the reference's even weights over hidden keys are wanted */
 const sizesOf = ({ q, k, v, bias }: Inputs, { causal, window, keys }: Attrs): Sizes | undefined => {
   const [B, H, T, S] = q.shape as [number, number, number, number]
   const [, G, room, V] = v.shape as [number, number, number, number]
   const K = keys ?? room
   const floats = [q, k, v, bias].every((t) => !t || (t.dtype === 'float32' && t.size > 0))
-  const biased = !bias || (bias.rank > 0 && bias.rank <= 4 && bias.shape.at(-1) === K)
+  const biased = !bias || (bias.rank > 0 && bias.rank <= 4 && bias.shape.at(-1) === K && fits(bias.shape, [B, H, T, K]))
   const seen = (K >= T || (!causal && window === undefined)) && (window === undefined || window > 0)
   return floats && biased && seen && K > 0 ? { B, H, G, T, K, S, V, room } : undefined
 }
 
-/** the tiles of [rows, keys] that causality and the window leave, queries first */
+/** query t sees keys from `back` before its own place, t + K − T, to those below `ahead` */
+const reach = ({ causal, window = FAR }: Attrs): { back: number; ahead: number } => ({
+  back: Math.min(window, FAR) - 1,
+  ahead: causal ? 1 : Math.min(window, FAR),
+})
+
+/** the tiles that causality and the window leave, queries first */
 const tiles = (
   { B, H, G, T, K, room }: Sizes,
-  { causal, window = FAR }: Attrs,
+  attrs: Attrs,
   bias: Tensor | undefined,
   visit: (tile: Tile) => void,
-  [rows, keys] = [ROWS, KEYS],
 ): void => {
   const steps = stepsOf(bias)
   const at = bias ? addressOf(bias) : 0
-  const ahead = causal ? 1 : Math.min(window, FAR) // query t sees keys below t + K − T + ahead
-  const back = Math.min(window, FAR) - 1 // and from t + K − T − back
+  const { back, ahead } = reach(attrs)
   for (let b = 0; b < B; b++)
     for (let h = 0; h < H; h++)
-      for (let t = 0; t < T; t += rows) {
-        const here = Math.min(rows, T - t)
+      for (let t = 0; t < T; t += ROWS) {
+        const here = Math.min(ROWS, T - t)
         const from = Math.max(0, t + K - T - back)
         const to = Math.min(K, t + here - 1 + K - T + ahead)
-        for (let j = from; j < to; j += keys) {
+        for (let j = from; j < to; j += KEYS) {
           const first = t + K - T - back - j
           const last = t + K - T + ahead - j
-          const n = Math.min(keys, to - j)
+          const n = Math.min(KEYS, to - j)
           const row = (b * H + h) * T + t
           const key = (b * G + Math.floor((h * G) / H)) * room + j
           const place = bias ? at + b * steps[0] + h * steps[1] + t * steps[2] + 4 * j : 0
           visit({ row, rows: here, key, n, first, last, bias: place, fresh: j === from, done: j + n === to })
         }
       }
+}
+
+/** `rows` queries that share their keys at a time: of all heads of a group at one place, or of one head */
+const byRows = (
+  { B, H, G, T, K, room }: Sizes,
+  attrs: Attrs,
+  { bias }: Inputs,
+  rows: number,
+  visit: (row: number, key: number, first: number, last: number, bias: number, biasStep: number) => void,
+): void => {
+  const steps = stepsOf(bias)
+  const at = bias ? addressOf(bias) : 0
+  const { back, ahead } = reach(attrs)
+  for (let row = 0; row < B * H * T; row += rows) {
+    const b = Math.floor(row / (H * T))
+    const h = Math.floor(row / T) % H
+    const key = (b * G + Math.floor((h * G) / H)) * room
+    const place = bias ? at + b * steps[0] + h * steps[1] : 0
+    visit(row, key, K - T - back, K - T + ahead, place, steps[T === 1 ? 1 : 2])
+  }
 }
 
 const scratches = new WeakMap<object, number>()
@@ -116,30 +144,29 @@ const forward = (inputs: Inputs, attrs: Attrs, backend: WasmBackend): { y: Tenso
   const tools = sizes && toolsOf(backend)
   if (!sizes || !tools) return undefined
   const { gemm, run, scratch } = tools
-  const { B, H, T, K, S, V } = sizes
+  const { B, H, G, T, K, S, V } = sizes
   const { scale, softcap: cap = 0 } = attrs
   const step = stepsOf(inputs.bias)[2]
   const [y, sums] = [output([B, H, T, V]), output([B, H, T, 2])]
   const [aq, ak, av, ay, as] = [inputs.q, inputs.k, inputs.v, y, sums].map(addressOf) as Addresses
-  const few = T < FEW && K <= 2 * ROWS * KEYS
-  tiles(
-    sizes,
-    attrs,
-    inputs.bias,
-    ({ row, rows, key, n, first, last, bias, fresh, done }) => {
+  const rows = T === 1 ? H / G : T
+  if (T < FEW && rows * K <= 2 * ROWS * KEYS) {
+    byRows(sizes, attrs, inputs, rows, (row, key, first, last, bias, biasStep) => {
       const [q, k, v] = [aq + 4 * row * S, ak + 4 * key * S, av + 4 * key * V]
       const [to, stats] = [ay + 4 * row * V, as + 8 * row]
-      if (few) {
-        run['attend']!(q, k, v, to, stats, scratch, rows, n, S, V, first, last, scale, cap, bias, step)
-        return
-      }
-      gemm({ m: rows, n, k: S, transposeA: false, transposeB: true, a: q, b: k, c: scratch })
-      run['softmax']!(scratch, rows, n, first, last, stats, to, V, fresh ? 1 : 0, scale, cap, bias, step)
-      gemm({ m: rows, n: V, k: n, transposeA: false, transposeB: false, a: scratch, b: v, c: to, add: !fresh })
-      if (done) run['normalize']!(to, rows, V, stats)
-    },
-    few ? [FEW, K] : undefined,
-  )
+      const slide = T === 1 ? 0 : 1
+      run['attend']!(q, k, v, to, stats, scratch, rows, K, S, V, first, last, slide, scale, cap, bias, biasStep)
+    })
+    return { y, sums }
+  }
+  tiles(sizes, attrs, inputs.bias, ({ row, rows, key, n, first, last, bias, fresh, done }) => {
+    const [q, k, v] = [aq + 4 * row * S, ak + 4 * key * S, av + 4 * key * V]
+    const [to, stats] = [ay + 4 * row * V, as + 8 * row]
+    gemm({ m: rows, n, k: S, transposeA: false, transposeB: true, a: q, b: k, c: scratch })
+    run['softmax']!(scratch, rows, n, first, last, stats, to, V, fresh ? 1 : 0, scale, cap, bias, step)
+    gemm({ m: rows, n: V, k: n, transposeA: false, transposeB: false, a: scratch, b: v, c: to, add: !fresh })
+    if (done) run['normalize']!(to, rows, V, stats)
+  })
   return { y, sums }
 }
 
