@@ -1,20 +1,18 @@
-import type { Estimator, Params, Rng, Scalar, Transform } from '@weftjs/spec'
+import type { Estimator, Params, Rng, Scalar, Tensor, Transform } from '@weftjs/spec'
 import {
-  add,
-  applyUpdates,
+  addInPlace,
   backprop,
   clone,
-  dispose,
   disposeReplaced,
   keep,
   keepParams,
   mapParams,
   memory,
-  mul,
   rng as newRng,
-  scaleParams,
+  scaleInPlace,
   tensorsIn,
   tidy,
+  untaped,
 } from '@weftjs/tensor'
 
 export interface StepContext {
@@ -31,6 +29,8 @@ export interface TrainOptions<B> {
   readonly estimate?: Estimator
   /** to go on from: the state and number of an earlier step */
   readonly state?: unknown
+  /** `params` and `state` are given away: they are changed in place or disposed, so that no second copy of them exists */
+  readonly consume?: boolean
   readonly step?: number
   /** stop after this many steps in all; otherwise when the data end */
   readonly steps?: number
@@ -42,7 +42,10 @@ export interface TrainOptions<B> {
   readonly signal?: AbortSignal
 }
 
-/** What one step leaves. The tensors are the trainer's until the next step; the last params are yours. */
+/**
+ * What one step leaves. The tensors are the trainer's: the next step changes them in place where that is sound, and
+ * disposes the others; a clone keeps its values. The last params are yours.
+ */
 export interface Step<B = unknown> {
   /** steps done */
   readonly step: number
@@ -57,8 +60,8 @@ export interface Step<B = unknown> {
 }
 
 /**
- * Gradient descent as an async iterator: stop consuming and it stops. Inputs stay as they are; every step's tensors are
- * owned here, so that the count of tensors is flat.
+ * Gradient descent as an async iterator: stop consuming and it stops. Inputs stay as they are unless `consume` is set;
+ * every step's tensors are owned here, so that the count of tensors is flat.
  */
 export async function* train<B>(options: TrainOptions<B>): AsyncGenerator<Step<B>, void, void> {
   const {
@@ -70,13 +73,21 @@ export async function* train<B>(options: TrainOptions<B>): AsyncGenerator<Step<B
     accumulate = 1,
     weight = () => 1,
     seed = 0,
+    consume = false,
     signal,
   } = options
-  let params = tidy(() => keepParams(mapParams(options.params, (p) => clone(p))))
-  let state = options.state === undefined ? tidy(() => kept(transform.init(params))) : copy(options.state)
+  // clones share their data until the first step is written
+  let params = consume ? options.params : tidy(() => keepParams(mapParams(options.params, (p) => clone(p))))
+  let state =
+    options.state === undefined
+      ? tidy(() => kept(transform.init(params)))
+      : consume
+        ? options.state
+        : copy(options.state)
   let step = options.step ?? 0
   const noise = newRng(seed)
   let pending: B[] = []
+  let losses: Reading[] = []
   try {
     if (step >= steps) return
     for await (const batch of data) {
@@ -88,37 +99,33 @@ export async function* train<B>(options: TrainOptions<B>): AsyncGenerator<Step<B
       pending = []
       const total = batches.reduce((n, b) => n + weight(b), 0)
       const next = tidy(() => {
-        let value: Scalar | undefined
-        let grads: Params = {}
+        let grads: Params | undefined
         for (const [i, b] of batches.entries()) {
-          const share = weight(b) / total
+          const share = batches.length === 1 ? 1 : weight(b) / total
           const context = { step, rng: noise.fork(`${step}.${i}`) }
-          const found = estimate((p) => loss(p, b, context), params)
-          const scaled =
-            batches.length === 1
-              ? found
-              : { loss: mul(found.loss, share) as Scalar, grads: scaleParams(found.grads, share) }
-          if (scaled !== found) dispose([found.loss, ...Object.values(found.grads)])
-          if (!value) ({ loss: value, grads } = scaled)
-          else {
-            const [before, sum] = [grads, mapParams(grads, (g, n) => add(g, scaled.grads[n]!))]
-            dispose([...Object.values(before), ...Object.values(scaled.grads)])
-            value = add(value, scaled.loss) as Scalar
-            grads = sum
-          }
+          const found = estimate((p) => {
+            const value = loss(p, b, context)
+            // backprop asks once: a GPU computes the number while the backward pass is queued
+            if (estimate === backprop) losses.push(reading(value, share))
+            return value
+          }, params)
+          if (estimate !== backprop) losses.push(reading(found.loss, share))
+          const sum = grads ? addInPlace(grads, found.grads, share) : scaled(found.grads, share)
+          disposeReplaced([grads, found], sum)
+          grads = sum
         }
-        const [updates, after] = transform.update(grads, state, params)
-        return kept({ loss: value!, params: applyUpdates(params, updates), state: after })
+        const [updates, after] = transform.update(grads!, state, params)
+        return kept({ params: addInPlace(params, updates), state: after })
       })
       disposeReplaced([params, state], [next.params, next.state])
       ;({ params, state } = next)
       step++
-      const [number] = await next.loss.data()
-      dispose(next.loss)
+      const number = await totalOf(losses)
+      losses = []
       const { numBytes, numTensors } = memory()
       yield {
         step,
-        loss: number!,
+        loss: number,
         params,
         state,
         batches,
@@ -129,10 +136,34 @@ export async function* train<B>(options: TrainOptions<B>): AsyncGenerator<Step<B
       if (step >= steps || signal?.aborted) return
     }
   } finally {
+    for (const { tensor, data } of losses) {
+      data.catch(() => {}) // there is an error already
+      tensor.dispose()
+    }
     disposeReplaced(state, params)
   }
 }
 
+/** a loss on its way from the device, and what it counts for */
+interface Reading {
+  readonly tensor: Tensor
+  readonly data: Promise<ArrayLike<number>>
+  readonly share: number
+}
+const reading = (loss: Scalar, share: number): Reading => {
+  const tensor = untaped(() => keep(clone(loss)))
+  return { tensor, data: tensor.data(), share }
+}
+const totalOf = async (losses: readonly Reading[]): Promise<number> => {
+  let sum = 0
+  for (const { tensor, data, share } of losses) {
+    sum += share * (await data)[0]!
+    tensor.dispose()
+  }
+  return sum
+}
+
+const scaled = (grads: Params, share: number): Params => (share === 1 ? grads : scaleInPlace(grads, share))
 const kept = <T>(value: T): T => {
   for (const t of tensorsIn(value)) keep(t)
   return value as T

@@ -121,7 +121,10 @@ export interface Codec<P extends Params = Params> {
   rows?(packed: P, shape: readonly [number, number], index: Tensor): Tensor
 }
 
-/** optax's pair of pure functions. `update` may consume `grads` and `state`; it never changes `params`. */
+/**
+ * optax's pair of pure functions. `update` may consume `grads` and `state`, that is change them in place; it never changes
+ * `params`. A tensor that it returns is an update or part of the state, never both: clone it.
+ */
 export interface Transform<S = unknown> {
   init(params: Params): S
   update(grads: Params, state: S, params: Params): [updates: Params, state: S]

@@ -1,19 +1,9 @@
-import {
-  add,
-  backend,
-  clone,
-  dispose,
-  ones,
-  type Scalar,
-  type Tensor,
-  tidy,
-  zeros,
-  zerosLike,
-} from '@tensorflow/tfjs-core'
+import { backend, clone, dispose, ones, type Scalar, type Tensor, tidy, zeros, zerosLike } from '@tensorflow/tfjs-core'
 import type { Loss, Params } from '@weftjs/spec'
 import { type Engine, engine, type TapeNode } from './engine.ts'
 import { registerGradients } from './gradients/index.ts'
 import { ruleFor, rulesOf, savedNames } from './gradients/rule.ts'
+import { addTo } from './kernels/in-place.ts'
 
 /** ids of the tensors that depend on what the innermost `gradients` call differentiates */
 let live: Set<number> | null = null
@@ -140,8 +130,9 @@ export const gradients = (
           for (const [n, dx] of Object.entries(found)) {
             const { id } = step.inputs[n]!
             const before = grads.get(id)
-            grads.set(id, before ? add(before, dx) : dx)
-            if (before) dispose([before, dx])
+            const sum = before ? addTo(before, dx) : dx
+            grads.set(id, sum)
+            if (before) dispose([before, dx].filter((t) => t !== sum))
           }
           for (const y of step.outputs)
             if (!wanted.has(y.id)) {

@@ -162,6 +162,22 @@ export const checkTransform = (
       },
     },
     {
+      name: 'returns no tensor both as an update and in its state: whoever takes the updates may write over them',
+      run: () => {
+        const params = one.start()
+        const tx = make()
+        let state: unknown = tx.init(params)
+        for (let i = 0; i < 2; i++) {
+          const { grads } = backprop(one.loss, params)
+          const [updates, next] = tx.update(grads, state, params)
+          const inState = new Set(tensorsIn(next))
+          for (const [name, u] of Object.entries(updates))
+            must(!inState.has(u), `${name}: its update ${i} is part of the state; clone it`)
+          state = next
+        }
+      },
+    },
+    {
       name: 'zero gradients give finite updates, again and again',
       run: async () => {
         const params = one.start()

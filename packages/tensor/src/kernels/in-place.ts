@@ -131,6 +131,13 @@ export const scaleInPlace = (params: Params, s: number | Scalar): Params => {
   return scale(Object.values(found), factor) ? found : each(params, (t) => mul(t, s))
 }
 
+/** y + x, over y where that is sound */
+export const addTo = (y: Tensor, x: Tensor): Tensor => {
+  const { add: into } = fast()
+  if (!into || !floats([y, x]) || backend().refCount(y.dataId) !== 1) return add(y, x)
+  return into([[y, x]], 1) ? y : add(y, x)
+}
+
 /** y + s·x where x has an entry, in place where that is sound; y itself elsewhere */
 export const addInPlace = (params: Params, others: Params, s = 1): Params => {
   const names = Object.keys(params).filter((n) => others[n])
