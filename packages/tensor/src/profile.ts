@@ -1,7 +1,7 @@
 import { backend, type Tensor, engine as tfEngine } from '@tensorflow/tfjs-core'
 import { type Engine, engine, observer } from './engine.ts'
 import { clock } from './kernels/webgpu/clock.ts'
-import { boundBytes } from './kernels/webgpu/lighter.ts'
+import { bound } from './kernels/webgpu/lighter.ts'
 import type { Gpu } from './kernels/webgpu/program.ts'
 
 /** One kernel under one op. */
@@ -127,7 +127,7 @@ export const startProfile = (): Profiling => {
         const { label } = pipeline
         // tfjs names its pipelines by classes, whose names are lost where code is minified
         const kernel = label.length > 2 ? label.replace(/Program(_\d+)?$/, '') : (frames.at(-1)?.name ?? outer)
-        const bytes = boundBytes.get(group) ?? 0
+        const bytes = (bound.get(group) ?? []).reduce((n, b) => n + b.size, 0)
         const open = [...spans]
         const recorded = now()
         return (begin, end) => {

@@ -8,11 +8,15 @@ export interface Pool {
   /** as tfjs calls it */
   acquireBuffer(size: number, usage: number, mapped?: boolean, reuse?: boolean): GPUBuffer
   releaseBuffer(buffer: GPUBuffer, reuse?: boolean): void
+  /** keeps a buffer from being free, whoever releases it, until `unhold` */
+  hold(buffer: GPUBuffer): void
+  unhold(buffer: GPUBuffer): void
   /** commands so far are submitted: what was released before may be written from the CPU */
   submitted(): void
   getNumUsedBuffers(): number
   getNumFreeBuffers(): number
-  dispose(): void
+  /** gives all buffers back to the device, or only those that are free */
+  dispose(freeOnly?: boolean): void
   numBytesUsed: number
   numBytesAllocated: number
 }
@@ -33,6 +37,7 @@ export const pool = (device: GPUDevice): Pool => {
   const free = new Map<number, GPUBuffer[]>() // by size and usage; the lowest number last
   const entries = new Map<GPUBuffer, Entry>()
   const idle = new Set<GPUBuffer>()
+  const held = new Map<GPUBuffer, { count: number; released: boolean }>()
   let made = 0
   let submissions = 0
   const self: Pool = {
@@ -65,6 +70,11 @@ export const pool = (device: GPUDevice): Pool => {
     releaseBuffer: (buffer: GPUBuffer, reuse = true): void => {
       const entry = entries.get(buffer)
       if (!entry || idle.has(buffer)) return
+      const keeper = held.get(buffer)
+      if (keeper) {
+        keeper.released = true
+        return
+      }
       self.numBytesUsed -= buffer.size
       if (!reuse) {
         drop(buffer)
@@ -78,6 +88,17 @@ export const pool = (device: GPUDevice): Pool => {
       list.splice(i, 0, buffer)
       idle.add(buffer)
     },
+    hold: (buffer: GPUBuffer): void => {
+      const keeper = held.get(buffer) ?? { count: 0, released: false }
+      held.set(buffer, keeper)
+      keeper.count++
+    },
+    unhold: (buffer: GPUBuffer): void => {
+      const keeper = held.get(buffer)
+      if (!keeper || --keeper.count) return
+      held.delete(buffer)
+      if (keeper.released) self.releaseBuffer(buffer)
+    },
     submitted: (): void => {
       if (++submissions % SWEEP) return
       for (const buffer of idle) {
@@ -90,9 +111,9 @@ export const pool = (device: GPUDevice): Pool => {
     },
     getNumUsedBuffers: () => entries.size - idle.size,
     getNumFreeBuffers: () => idle.size,
-    dispose: (): void => {
-      for (const buffer of entries.keys()) buffer.destroy()
-      for (const all of [free, entries, idle]) all.clear()
+    dispose: (freeOnly = false): void => {
+      for (const buffer of freeOnly ? idle : entries.keys()) buffer.destroy()
+      for (const all of [free, entries, idle, held]) all.clear()
       self.numBytesUsed = 0
       self.numBytesAllocated = 0
     },

@@ -23,10 +23,16 @@ const recent = <T>(make: (key: string) => T, forget: (value: T) => void = () => 
   }
 }
 
-/** bytes of the buffers of a bind group, for the profile */
-export const boundBytes: WeakMap<GPUBindGroup, number> = new WeakMap()
+/** the buffers of a bind group, in the order of its bindings */
+export const bound: WeakMap<GPUBindGroup, readonly GPUBuffer[]> = new WeakMap()
 
 type Fields = Parameters<Gpu['makeUniforms']>[0]
+/** equal for equal numbers in equal places */
+export const keyOf = (fields: Fields): string => {
+  let key = ''
+  for (const { type, data } of fields) key += `${type === 'float32' ? 'f' : 'i'}${data.join()}`
+  return key
+}
 
 /** each object's number, for keys */
 const numbers = new WeakMap<object, number>()
@@ -103,9 +109,7 @@ export const makeLighter = (gpu: Gpu): void => {
   )
   gpu.makeUniforms = (fields) => {
     asked = fields
-    let key = ''
-    for (const { type, data } of fields) key += `${type === 'float32' ? 'f' : 'i'}${data.join()}`
-    return uniforms(key)
+    return uniforms(keyOf(fields))
   }
 
   oneLayout(device)
@@ -113,10 +117,10 @@ export const makeLighter = (gpu: Gpu): void => {
   let described: GPUBindGroupDescriptor
   const make = (): GPUBindGroup => {
     const made = createBindGroup(described)
-    const sizes = [...described.entries].map(({ resource }) => (resource as GPUBufferBinding).buffer?.size ?? 0)
-    boundBytes.set(
+    const buffers = [...described.entries].map(({ resource }) => (resource as GPUBufferBinding).buffer)
+    bound.set(
       made,
-      sizes.reduce((n, bytes) => n + bytes, 0),
+      buffers.filter((b) => b),
     )
     return made
   }

@@ -13,7 +13,7 @@ export interface Gpu {
   readonly device: GPUDevice
   readonly tensorMap: { get(dataId: object): Stored; has(dataId: object): boolean }
   bufferManager: Pool
-  readonly uniformPendingDisposal: GPUBuffer[]
+  uniformPendingDisposal: GPUBuffer[]
   commandQueueOwnedIds: WeakSet<object>
   commandEncoder: GPUCommandEncoder | null
   computePassEncoder: GPUComputePassEncoder | null
@@ -75,6 +75,8 @@ interface Compiled {
   readonly layout: GPUBindGroupLayout
   readonly pipeline: GPUComputePipeline
 }
+/** how many of a pipeline's bindings it writes, the first ones; those that are not here are tfjs's, which write one */
+export const writesOf: WeakMap<GPUComputePipeline, number> = new WeakMap()
 const caches = new WeakMap<GPUDevice, Map<string, Compiled>>()
 
 const compile = (device: GPUDevice, program: Program): Compiled => {
@@ -99,6 +101,7 @@ const compile = (device: GPUDevice, program: Program): Compiled => {
       compute: { module: device.createShaderModule({ label: name, code: source(program) }), entryPoint: 'main' },
     }),
   }
+  writesOf.set(made.pipeline, writes.length)
   cache.set(name, made)
   return made
 }
