@@ -45,7 +45,7 @@ const run = async (name: string, flags: Flags): Promise<Report> => {
   const before = load()
   const rows: Row[] = []
   const results: Readonly<Record<string, Ran>>[] = []
-  for (const match of matches) {
+  for (const match of typeof matches === 'function' ? await matches() : matches) {
     const kept = match.rows.filter((r) => wanted(r.peer))
     const keys = new Set(kept.flatMap((r) => [r.ours, r.theirs]))
     if (!kept.length) {

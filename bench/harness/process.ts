@@ -6,8 +6,8 @@ import type { Facts, Ran, Side, Unit } from './types.ts'
 
 /** what a side says, each on a line of its own behind the mark; every other line it prints is only kept for errors */
 type Said =
-  | { readonly event: 'ready'; readonly facts: Facts; readonly loss?: number }
-  | { readonly event: 'unit'; readonly unit: Unit; readonly cpu: number; readonly loss?: number }
+  | { readonly event: 'ready'; readonly facts: Facts; readonly check?: number }
+  | { readonly event: 'unit'; readonly unit: Unit; readonly cpu: number; readonly check?: number }
   | { readonly event: 'end'; readonly peak: number }
 export const MARK = '@weft '
 
@@ -18,7 +18,7 @@ export interface Running {
   /** one unit; `cpu` is the milliseconds that the side has computed within */
   go(): Promise<{ unit: Unit; cpu: number }>
   /** lets it end and tells what remains */
-  end(): Promise<Pick<Ran, 'peak' | 'losses' | 'facts' | 'label'>>
+  end(): Promise<Pick<Ran, 'peak' | 'checks' | 'facts' | 'label'>>
   kill(): void
 }
 
@@ -59,7 +59,7 @@ export const start = async (side: Side, options: StartOptions): Promise<Running>
     : spawn(process.execPath, node, { env: await environment(side, options), cwd: root })
   const printed: string[] = []
   const waiting: { resolve(said: Said): void; reject(error: Error): void }[] = []
-  const losses: number[] = []
+  const checks: number[] = []
   let over: Error | undefined
   const fail = (why: string): void => {
     const tail = printed.slice(-12).map((line) => line.slice(0, 300))
@@ -69,7 +69,7 @@ export const start = async (side: Side, options: StartOptions): Promise<Running>
   createInterface({ input: child.stdout! }).on('line', (line) => {
     if (!line.startsWith(MARK)) return void printed.push(line)
     const said = JSON.parse(line.slice(MARK.length)) as Said
-    if ('loss' in said && said.loss !== undefined) losses.push(said.loss)
+    if ('check' in said && said.check !== undefined) checks.push(said.check)
     waiting.shift()?.resolve(said)
   })
   createInterface({ input: child.stderr! }).on('line', (line) => printed.push(line))
@@ -105,7 +105,7 @@ export const start = async (side: Side, options: StartOptions): Promise<Running>
       const { peak } = await next('end', 'end')
       over = new Error(`${side.label}: has ended`)
       child.stdin!.end()
-      return { label: side.label, peak, losses, facts }
+      return { label: side.label, peak, checks, facts }
     },
     kill: () => {
       over ??= new Error(`${side.label}: was ended`)

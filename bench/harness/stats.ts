@@ -42,15 +42,15 @@ export const rowOf = (
 }
 
 /**
- * The first difference of two sides' losses that is larger than `most`, relatively to the larger; undefined where they
+ * The first difference of two sides' checks that is larger than `most`, relatively to the larger; undefined where they
  * agree. Steps are compared as far as both went, three at the most: what follows is rounding that has grown.
  */
 export const disagreement = (a: Ran, b: Ran, most: number): string | undefined => {
-  const n = Math.min(a.losses.length, b.losses.length, 3)
+  const n = Math.min(a.checks.length, b.checks.length, 3)
   for (let i = 0; i < n; i++) {
-    const [x, y] = [a.losses[i]!, b.losses[i]!]
+    const [x, y] = [a.checks[i]!, b.checks[i]!]
     if (!(Math.abs(x - y) <= most * Math.max(Math.abs(x), Math.abs(y))))
-      return `step ${i + 1}: the loss of ${a.label} is ${x}, that of ${b.label} ${y}: they do not compute the same`
+      return `unit ${i + 1}: ${a.label} computes ${x}, ${b.label} ${y}: they do not do the same`
   }
-  return n ? undefined : `${a.label} and ${b.label} tell no losses to be compared by`
+  return n ? undefined : `${a.label} and ${b.label} tell nothing to be compared by`
 }

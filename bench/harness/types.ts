@@ -26,8 +26,8 @@ export interface Ran {
   readonly units: readonly Unit[]
   /** peak resident memory, bytes */
   readonly peak: number
-  /** losses of its steps in order, those that were not timed too */
-  readonly losses: readonly number[]
+  /** what its units computed, in order, those that were not timed too: losses, logits */
+  readonly checks: readonly number[]
   readonly facts: Facts
 }
 /** versions, threads, devices; numbers of its setting up */
@@ -56,13 +56,13 @@ export interface Match {
   readonly rows: readonly RowSpec[]
   readonly rounds?: number
   readonly warmup?: number
-  /** sides whose losses differ by more than this, relatively, are not compared */
+  /** sides whose checks differ by more than this, relatively, are not compared */
   readonly agree?: number
 }
 
 export interface Bench {
   readonly question: string
-  readonly matches: readonly Match[]
+  readonly matches: readonly Match[] | (() => Promise<readonly Match[]>)
   /** rows that need more than one match */
   readonly also?: (results: readonly Readonly<Record<string, Ran>>[]) => readonly Row[]
 }

@@ -20,18 +20,18 @@ def cpu():
     return (t.user + t.system) * 1000
 
 
-def serve(unit, facts, loss=None):
+def serve(unit, facts, check=None):
     """unit() does one unit of work and returns its metrics; `ms` unless it says so itself."""
-    say(event="ready", facts=facts, **({} if loss is None else {"loss": loss}))
+    say(event="ready", facts=facts, **({} if check is None else {"check": check}))
     for line in sys.stdin:
         word = line.strip()
         if word == "go":
             before, begun = cpu(), time.perf_counter()
             metrics = unit() or {}
             ms = (time.perf_counter() - begun) * 1000
-            loss = metrics.pop("loss", None)
-            said = {"ms": ms, **metrics}
-            say(event="unit", unit=said, cpu=cpu() - before, **({} if loss is None else {"loss": loss}))
+            check = metrics.pop("check", None)
+            said = {"ms": ms, **metrics}  # a side may time itself
+            say(event="unit", unit=said, cpu=cpu() - before, **({} if check is None else {"check": check}))
         elif word == "end":
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             say(event="end", peak=peak if sys.platform == "darwin" else peak * 1024)

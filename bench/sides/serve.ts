@@ -4,9 +4,9 @@ import { createInterface } from 'node:readline'
 export interface Work {
   /** what there is to know: versions, threads, devices */
   readonly facts?: Readonly<Record<string, string | number>>
-  /** loss of a step made while setting up */
-  readonly loss?: number
-  /** one unit of work; timed from outside unless it tells `ms`. `loss` and `cpu` (of other processes) are not metrics */
+  /** what a unit made while setting up computed: a loss, a logit; sides must agree on it */
+  readonly check?: number
+  /** one unit of work; timed from outside unless it tells `ms`. `check` and `cpu` (of other processes) are not metrics */
   unit(): Promise<Readonly<Record<string, number>>> | Readonly<Record<string, number>>
   /** bytes, where the process's own peak is not all */
   peak?(): Promise<number> | number
@@ -22,17 +22,17 @@ const cpu = (): number => {
 /** options as the harness gives them, with the number of threads */
 export const serve = async <O>(setup: (options: O & { threads: number }) => Promise<Work>): Promise<void> => {
   const work = await setup(JSON.parse(process.argv[2] ?? '{}'))
-  say({ event: 'ready', facts: work.facts ?? {}, ...(work.loss !== undefined && { loss: work.loss }) })
+  say({ event: 'ready', facts: work.facts ?? {}, ...(work.check !== undefined && { check: work.check }) })
   for await (const word of createInterface({ input: process.stdin })) {
     if (word === 'go') {
       const [before, begun] = [cpu(), performance.now()]
-      const { loss, cpu: others = 0, ...metrics } = await work.unit()
+      const { check, cpu: others = 0, ...metrics } = await work.unit()
       const ms = performance.now() - begun
       say({
         event: 'unit',
         unit: { ms, ...metrics },
         cpu: cpu() - before + others,
-        ...(loss !== undefined && { loss }),
+        ...(check !== undefined && { check }),
       })
     } else if (word === 'end') {
       // kilobytes, but bytes on macOS before libuv 1.45; Node gives kilobytes everywhere

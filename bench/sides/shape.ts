@@ -24,9 +24,9 @@ export const SMOL: Shape = {
 }
 /** a Llama of 25 million parameters */
 export const SMALL: Shape = {
-  vocabulary: 16384,
+  vocabulary: 18432,
   width: 512,
-  hidden: 1408,
+  hidden: 1536,
   layers: 5,
   heads: 8,
   kvHeads: 4,
