@@ -1,38 +1,40 @@
 /** RMSNorm and LayerNorm of rows. An address of 0 stands for what is not there, or not wanted. */
 import { madd, total } from './lib/math'
 
-/** Σ x of a row, or Σ (x − mean)² where `squared`; else the mean must be 0 */
-function sum(x: usize, bytes: usize, mean: f32, squared: bool): f32 {
+/** Σ x of a row */
+function sum(x: usize, bytes: usize): f32 {
+  let a = f32x4.splat(0)
+  let b = f32x4.splat(0)
+  let i: usize = 0
+  for (const end = bytes & ~31; i < end; i += 32) {
+    a = f32x4.add(v128.load(x + i), a)
+    b = f32x4.add(v128.load(x + i, 16), b)
+  }
+  let rest: f32 = 0
+  for (; i < bytes; i += 4) rest += load<f32>(x + i)
+  return rest + total(f32x4.add(a, b))
+}
+
+/** Σ (x − mean)² of a row */
+function squares(x: usize, bytes: usize, mean: f32): f32 {
   const m = f32x4.splat(mean)
   let a = f32x4.splat(0)
   let b = f32x4.splat(0)
   let c = f32x4.splat(0)
   let d = f32x4.splat(0)
   let i: usize = 0
-  if (squared) {
-    for (const end = bytes & ~63; i < end; i += 64) {
-      const p = f32x4.sub(v128.load(x + i), m)
-      const q = f32x4.sub(v128.load(x + i, 16), m)
-      const r = f32x4.sub(v128.load(x + i, 32), m)
-      const s = f32x4.sub(v128.load(x + i, 48), m)
-      a = madd(p, p, a)
-      b = madd(q, q, b)
-      c = madd(r, r, c)
-      d = madd(s, s, d)
-    }
-  } else {
-    for (const end = bytes & ~63; i < end; i += 64) {
-      a = f32x4.add(v128.load(x + i), a)
-      b = f32x4.add(v128.load(x + i, 16), b)
-      c = f32x4.add(v128.load(x + i, 32), c)
-      d = f32x4.add(v128.load(x + i, 48), d)
-    }
+  for (const end = bytes & ~63; i < end; i += 64) {
+    const p = f32x4.sub(v128.load(x + i), m)
+    const q = f32x4.sub(v128.load(x + i, 16), m)
+    const r = f32x4.sub(v128.load(x + i, 32), m)
+    const s = f32x4.sub(v128.load(x + i, 48), m)
+    a = madd(p, p, a)
+    b = madd(q, q, b)
+    c = madd(r, r, c)
+    d = madd(s, s, d)
   }
   let rest: f32 = 0
-  for (; i < bytes; i += 4) {
-    const v = load<f32>(x + i) - mean
-    rest += squared ? v * v : v
-  }
+  for (; i < bytes; i += 4) rest += (load<f32>(x + i) - mean) * (load<f32>(x + i) - mean)
   return rest + total(f32x4.add(f32x4.add(a, b), f32x4.add(c, d)))
 }
 
@@ -41,6 +43,28 @@ function plus(a: usize, b: usize, y: usize, bytes: usize): void {
   const wide = bytes & ~15
   for (let i: usize = 0; i < wide; i += 16) v128.store(y + i, f32x4.add(v128.load(a + i), v128.load(b + i)))
   for (let i = wide; i < bytes; i += 4) store<f32>(y + i, load<f32>(a + i) + load<f32>(b + i))
+}
+
+/** y = a + b → Σ y² */
+function plusSquares(a: usize, b: usize, y: usize, bytes: usize): f32 {
+  let s = f32x4.splat(0)
+  let t = f32x4.splat(0)
+  let i: usize = 0
+  for (const end = bytes & ~31; i < end; i += 32) {
+    const p = f32x4.add(v128.load(a + i), v128.load(b + i))
+    const q = f32x4.add(v128.load(a + i, 16), v128.load(b + i, 16))
+    v128.store(y + i, p)
+    v128.store(y + i, q, 16)
+    s = madd(p, p, s)
+    t = madd(q, q, t)
+  }
+  let rest: f32 = 0
+  for (; i < bytes; i += 4) {
+    const v = load<f32>(a + i) + load<f32>(b + i)
+    store<f32>(y + i, v)
+    rest += v * v
+  }
+  return rest + total(f32x4.add(s, t))
 }
 
 /**
@@ -64,14 +88,18 @@ export function normalize(
   const wide = bytes & ~15
   for (let row = 0; row < rows; row++) {
     let v = x
+    let mean: f32 = 0
+    let second: f32 = 0
     if (branch) {
-      plus(x, branch, sums, bytes)
       v = sums
+      if (centred) plus(x, branch, sums, bytes)
+      else second = plusSquares(x, branch, sums, bytes)
       sums += bytes
       branch += bytes
     }
-    const mean: f32 = centred ? sum(v, bytes, 0, false) / <f32>width : 0
-    const r: f32 = 1 / sqrt<f32>(sum(v, bytes, mean, true) / <f32>width + eps)
+    if (centred) mean = sum(v, bytes) / <f32>width
+    if (centred || !branch) second = squares(v, bytes, mean)
+    const r: f32 = 1 / sqrt<f32>(second / <f32>width + eps)
     store<f32>(stats, mean)
     store<f32>(stats, r, 4)
     const m = f32x4.splat(mean)
