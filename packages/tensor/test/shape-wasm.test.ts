@@ -89,4 +89,8 @@ it('shares what it need not copy, until the last tensor goes', async () => {
   for (const y of ys) expect(y.dataSync()[9]).toBe(9)
   w.dispose(ys)
   expect(backend().numDataIds()).toBe(before)
+  const whole = counted([2, 3], 'float32')
+  const copy = w.slice(whole, [0, 0], [2, 3])
+  expect(backend().numDataIds()).toBe(before + 2) // a slice is a copy on every backend, of all too
+  w.dispose([whole, copy])
 })

@@ -80,9 +80,8 @@ const transpose = (x: TensorInfo, { attrs, heap }: Call): TensorInfo | undefined
   return y
 }
 
-/** one part of x (of up to four axes), by runs; tfjs would read all of x back first */
+/** one part of x (of up to four axes), by runs; tfjs would read all of x back first. Always a copy: it may be written over */
 const part = (x: TensorInfo, begin: readonly number[], shape: number[], heap: Heap): TensorInfo => {
-  if (size(shape) === size(x.shape)) return shared(x, shape, heap)
   const y = heap.makeOutput(shape, x.dtype)
   // the first axis from the right that is not whole ends the run
   let axis = shape.length - 1
