@@ -19,7 +19,7 @@ const peer = (label: string, script: Side['script'], needs: Side['needs'], layer
 
 // as many layers as the heap of each holds: 30 need more than the 4 GB that both have
 const TFJS = 24
-const JAX = 12
+const JAX = 15
 const torch = beside('PyTorch + PEFT', 'ours', 'torch')
 
 export const bench: Bench = {

@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync, writeFileSync } from 'node:fs'
 import { basename, join, relative } from 'node:path'
+import { benchTable } from './bench-table.ts'
 import { allMethods, families, type Method, manifest, packages, read, root } from './source.ts'
 
 const cell = (text: string): string => text.replaceAll('|', '\\|')
@@ -83,7 +84,8 @@ export const methods: readonly Method[] = ${JSON.stringify(methods)}
 /** path and text of every generated file */
 export const generated = (): [path: string, text: string][] => {
   const methods = allMethods()
-  const readme = between('README.md', 'packages', packageTable())
+  const figures = between('README.md', 'bench', benchTable(table))
+  const readme = between('README.md', 'packages', packageTable(), figures)
   return [
     ['README.md', between('README.md', 'methods', methodTable(methods, '.', true), readme)],
     ...families.map((f): [string, string] => {
