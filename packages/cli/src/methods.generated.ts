@@ -21,12 +21,28 @@ export const methods: readonly Method[] = [
     subpath: '@weftjs/lora/lora',
   },
   {
+    name: 'bf16',
+    family: 'quant',
+    equation: 'The upper half of each float32, rounded: 16 bits a weight, as checkpoints keep them',
+    paper: 'Kalamkar et al., arXiv:1905.12322',
+    file: 'packages/quant/src/bf16.ts',
+    subpath: '@weftjs/quant/bf16',
+  },
+  {
     name: 'dynamic8',
     family: 'quant',
     equation: 'Levels of a map that is fine near zero, by blocks: 8 + 32/block bits a number',
     paper: 'Dettmers et al., arXiv:2110.02861',
     file: 'packages/quant/src/dynamic8.ts',
     subpath: '@weftjs/quant/dynamic8',
+  },
+  {
+    name: 'f16',
+    family: 'quant',
+    equation: "IEEE 754's binary16, at most ±65504: 16 bits a weight, as checkpoints keep them",
+    paper: 'Micikevicius et al., arXiv:1710.03740',
+    file: 'packages/quant/src/f16.ts',
+    subpath: '@weftjs/quant/f16',
   },
   {
     name: 'fp4',

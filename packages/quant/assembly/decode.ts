@@ -1,3 +1,5 @@
+import { bf16, f16 } from '../../tensor/assembly/lib/half'
+
 /** Packed matrices → float32: numbers [from, to) of the matrix row by row, of which `block` share a scale. */
 
 /** no code is above 15, so what a lookup beyond the table gives does not matter */
@@ -103,4 +105,18 @@ export function linear(q: usize, scale: usize, unit: f32, block: i32, from: i32,
     }
     for (; from < end; from++, y += 4) store<f32>(y, <f32>load<i8>(q + from) * s * unit)
   }
+}
+
+/** bfloat16 */
+export function bfloat(q: usize, from: i32, to: i32, y: usize): void {
+  q += (<usize>from) << 1
+  for (; from + 4 <= to; from += 4, q += 8, y += 16) v128.store(y, bf16(v128.load64_zero(q)))
+  for (; from < to; from++, q += 2, y += 4) store<u32>(y, (<u32>load<u16>(q)) << 16)
+}
+
+/** float16 */
+export function half(q: usize, from: i32, to: i32, y: usize): void {
+  q += (<usize>from) << 1
+  for (; from + 4 <= to; from += 4, q += 8, y += 16) v128.store(y, f16(v128.load64_zero(q)))
+  for (; from < to; from++, q += 2, y += 4) store<f32>(y, f32x4.extract_lane(f16(i16x8.splat(<i16>load<u16>(q))), 0))
 }

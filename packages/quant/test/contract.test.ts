@@ -18,6 +18,8 @@ const CLAIMS: Readonly<Record<string, readonly (CodecSuite & { options?: object;
     { bits: 4.5, error: 0.15 },
     { options: { double: true }, bits: 4.127 + 32 / 65536, error: 0.15, again: 0.02 },
   ],
+  bf16: [{ bits: 16, error: 0.003 }],
+  f16: [{ bits: 16, error: 0.0005 }],
   int8: [{ bits: 8 + 32 / 256, error: 0.01 }],
   // the map ends at 1 but at -0.993, so a block's largest number may shrink each time
   dynamic8: [{ bits: 8.125, error: 0.03, again: 0.01 }],

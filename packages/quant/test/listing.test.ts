@@ -5,4 +5,4 @@ const HELPERS = ['bnb', 'quantize']
 
 // what any codec must do; its own bits and error are in contract.test.ts
 for (const { factory } of factories(import.meta.glob('../src/*.ts', { eager: true }), HELPERS))
-  testCodec(factory(), { bits: 9, error: 0.2, again: 0.02 })
+  testCodec(factory(), { bits: 16, error: 0.2, again: 0.02 })

@@ -13,6 +13,8 @@ const CASES: readonly (readonly [keyof typeof CODECS, readonly Case[]])[] = [
   ['nf4 double', [FOURS, TOKEN]],
   ['int8', [FOURS, ODD, THIN]],
   ['dynamic8', [ODD, THIN]],
+  ['bf16', [FOURS]],
+  ['f16', [ODD, FOURS]],
 ]
 
 describe('products with a packed weight on webgpu', () => {

@@ -3,7 +3,7 @@ import { dispose, gradients, kernels, memory, mul, rng, sum, tensor1d, tidy } fr
 import { dense, packed } from '@weftjs/weight'
 import fc from 'fast-check'
 import { afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { dynamic8, fp4, int8, nf4 } from '../src/index.ts'
+import { bf16, dynamic8, f16, fp4, int8, nf4 } from '../src/index.ts'
 
 export const CODECS = {
   nf4: nf4() as Codec,
@@ -11,6 +11,8 @@ export const CODECS = {
   'nf4 double': nf4({ double: true, doubleBlock: 32 }) as Codec,
   fp4: fp4() as Codec,
   int8: int8() as Codec,
+  bf16: bf16() as Codec,
+  f16: f16() as Codec,
   dynamic8: dynamic8({ block: 50 }) as Codec,
 } as const
 export interface Case {

@@ -3,7 +3,7 @@ import { cpu, rng, tensor, tensor1d } from '@weftjs/tensor'
 import { nodeWebgpu } from '@weftjs/tensor/node-webgpu'
 import { dense, packed } from '@weftjs/weight'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { dynamic8, fp4, int8, nf4, quantize } from '../src/index.ts'
+import { bf16, dynamic8, f16, fp4, int8, nf4, quantize } from '../src/index.ts'
 
 const SHAPES = [
   [64, 96],
@@ -17,6 +17,8 @@ const CODECS: readonly [string, Codec][] = [
   ['fp4', fp4() as Codec],
   ['int8', int8() as Codec],
   ['dynamic8', dynamic8() as Codec],
+  ['bf16', bf16() as Codec],
+  ['f16', f16() as Codec],
 ]
 type Found = Record<string, ArrayLike<number>>
 

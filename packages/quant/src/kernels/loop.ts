@@ -20,6 +20,8 @@ export interface LoopKernel<A extends Attrs> {
   readonly wgsl: {
     readonly inputs: readonly string[]
     readonly numbers: readonly (keyof A & string)[]
+    /** functions */
+    readonly head?: string
     readonly body: string
   }
 }
@@ -121,7 +123,8 @@ export const loopKernel = <A extends Attrs>({
           size: true,
           uniforms: wgsl.numbers.map((n) => `${n} : i32,`).join(' '),
           shaderKey: `weft ${name}`,
-          getUserCode: () => `fn main(index : i32) { if (index >= uniforms.size) { return; }\n${wgsl.body}\n}`,
+          getUserCode: () =>
+            `${wgsl.head ?? ''}\nfn main(index : i32) { if (index >= uniforms.size) { return; }\n${wgsl.body}\n}`,
         }
         const numbers = wgsl.numbers.map((n) => ({ type: 'int32', data: [Number(attrs[n])] }))
         backend.runWebGPUProgram(program, inputs, dtype, numbers, out)
