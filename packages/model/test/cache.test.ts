@@ -1,5 +1,5 @@
 import type { Adapter } from '@weftjs/spec'
-import { cpu, memory, rng, type Tensor, tensor, tidy } from '@weftjs/tensor'
+import { cpu, memory, rng, type Tensor, tensor, tidy, wasm } from '@weftjs/tensor'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { attach, type Inputs, type KvCache, kvCache, type Tuned } from '../src/index.ts'
@@ -89,6 +89,30 @@ describe.each(families)('%s', (name) => {
     expect([cache.length, cache.bytes]).toEqual([0, 0])
   })
 })
+
+it.each(families)(
+  '%s on the wasm heap gives in pieces what one pass on the cpu gives, and leaves nothing behind',
+  async (name) => {
+    const model = tuned[name]!
+    const ids = Array.from({ length: 37 }, (_, i) => (i * 29 + 5) % VOCABULARY)
+    const whole = pass(model, { ids: rowsOf([ids]) })
+    await wasm()
+    const cache = kvCache(model.network.config)
+    try {
+      const before = memory().numTensors
+      for (let at = 0; at < ids.length; ) {
+        const part = ids.slice(at, at + (at ? 1 + (at % 3) : 9))
+        const got = pass(model, { ids: rowsOf([part]) }, cache)
+        expect(distance(got, whole.subarray(at * VOCABULARY, (at + part.length) * VOCABULARY))).toBeLessThan(2e-5)
+        at += part.length
+      }
+      cache.dispose()
+      expect(memory().numTensors - before).toBeLessThan(30) // ids and tables, nothing per token and layer
+    } finally {
+      await cpu()
+    }
+  },
+)
 
 it('some of these families have sliding layers that forget', () => {
   expect(families.filter((n) => tuned[n]!.network.config.sliding.some(Boolean))).toEqual(['mistral', 'gemma3_text'])
