@@ -17,7 +17,7 @@ import {
   tidy,
 } from '@tensorflow/tfjs-core'
 import type { Params } from '@weftjs/spec'
-import { engine } from '../engine.ts'
+import { engine, named } from '../engine.ts'
 import { kernels } from '../kernel.ts'
 
 /** gradient and moments of one parameter, all of one shape; its value where it decays */
@@ -111,11 +111,11 @@ export const adamUpdates = (
     v: found.v[n]!,
     p: settings.decay ? decaying[n] : undefined,
   }))
-  return adam(parts, settings) ? found : plainAdam({ updates: grads, m, v }, decaying, settings)
+  return named('Adam', () => adam(parts, settings)) ? found : plainAdam({ updates: grads, m, v }, decaying, settings)
 }
 
 const squares = (tensors: readonly Tensor[]): Tensor =>
-  (floats(tensors) ? fast().squares?.(tensors) : undefined) ??
+  (floats(tensors) ? named('GlobalNorm', () => fast().squares?.(tensors)) : undefined) ??
   tensors.reduce<Tensor>((s, t) => tidy(() => add(s, sum(square(t)))), scalar(0))
 
 /** √Σ‖t‖² over all tensors */
@@ -128,7 +128,7 @@ export const scaleInPlace = (params: Params, s: number | Scalar): Params => {
   if (!scale || !floats(tensors)) return each(params, (t) => mul(t, s))
   const found = each(params, own)
   const factor = typeof s === 'number' ? scalar(s) : s
-  return scale(Object.values(found), factor) ? found : each(params, (t) => mul(t, s))
+  return named('ScaleInPlace', () => scale(Object.values(found), factor)) ? found : each(params, (t) => mul(t, s))
 }
 
 /** y + x, over y where that is sound */
@@ -146,10 +146,6 @@ export const addInPlace = (params: Params, others: Params, s = 1): Params => {
   const { add: into } = fast()
   if (!into || !floats(names.flatMap((n) => [params[n], others[n]]))) return plain()
   const found = each(params, (y, n) => (others[n] ? own(y) : y))
-  return into(
-    names.map((n) => [found[n]!, others[n]!] as const),
-    s,
-  )
-    ? found
-    : plain()
+  const pairs = names.map((n) => [found[n]!, others[n]!] as const)
+  return named('AddInPlace', () => into(pairs, s)) ? found : plain()
 }

@@ -83,9 +83,17 @@ export const makeLighter = (gpu: Gpu): void => {
   }
 
   const upload = gpu.uploadToGPU.bind(gpu)
+  const most = Math.min(device.limits.maxStorageBufferBindingSize, device.limits.maxBufferSize)
   gpu.uploadToGPU = (dataId) => {
     const data = gpu.tensorMap.get(dataId)
-    if (data.resource != null || !data.values) return upload(dataId)
+    if (data.resource != null) return
+    const bytes = data.shape.reduce((n, d) => n * d, 4)
+    // the device would give a buffer of zeros and say so later
+    if (bytes > most)
+      throw new Error(
+        `webgpu: a tensor [${data.shape}] takes ${(bytes / 1e9).toFixed(2)} GB, and this GPU binds at most ${(most / 1e9).toFixed(2)} GB at a time; make it in pieces (fewer rows, a shorter or smaller batch), or take the wasm backend`,
+      )
+    if (!data.values) return upload(dataId)
     const Kind = data.dtype === 'float32' ? Float32Array : Int32Array
     const values = data.values instanceof Kind ? data.values : new Kind(data.values)
     const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST

@@ -4,6 +4,7 @@ import type { Pool } from './buffers.ts'
 /** What lies on the GPU for a tensor, or waits to be written there. */
 export interface Stored {
   readonly dtype: string
+  readonly shape: readonly number[]
   resource?: GPUBuffer | GPUTexture | null
   values?: ArrayLike<number> | null
 }
@@ -71,6 +72,55 @@ export const source = ({ writes, reads, uniforms, enables = [], head = '', body,
   ].join('\n')
 }
 
+/** Σ over the workgroup, for every thread, as `total(value, local)` */
+export const total = (threads: number): string => `
+var<workgroup> parts: array<f32, ${threads}>;
+fn total(value: f32, local: u32) -> f32 {
+  parts[local] = value;
+  workgroupBarrier();
+  for (var step = ${threads / 2}u; step > 0u; step >>= 1u) {
+    if (local < step) { parts[local] += parts[local + step]; }
+    workgroupBarrier();
+  }
+  let found = parts[0];
+  workgroupBarrier();
+  return found;
+}`
+/** the same with two barriers in place of a dozen; the first lane of each subgroup brings its sum, wherever it stands */
+const totalOfSubgroups = (threads: number): string => `
+var<private> lane: u32;
+var<private> lanes: u32;
+var<workgroup> parts: array<f32, ${threads}>;
+fn total(value: f32, local: u32) -> f32 {
+  let sum = subgroupAdd(value);
+  parts[local] = select(0.0, sum, lane == 0u);
+  workgroupBarrier();
+  var share = 0.0;
+  for (var i = lane; i < ${threads}u; i += lanes) { share += parts[i]; }
+  let found = subgroupAdd(share);
+  workgroupBarrier();
+  return found;
+}`
+
+/** `subgroups: false` keeps to workgroup memory (tests, doubts, comparisons) */
+export const reductions: { subgroups: boolean } = { subgroups: true }
+
+/** the program with sums over subgroups, where it has sums and the device subgroups that fill a workgroup */
+export const bySubgroups = (device: GPUDevice, program: Program): Program => {
+  const { name, head = '', body, threads, enables = [] } = program
+  const plain = total(threads)
+  if (!reductions.subgroups || !head.includes(plain) || !device.features.has('subgroups')) return program
+  const { subgroupMaxSize = 128 } = device.adapterInfo ?? {}
+  if (subgroupMaxSize > threads) return program
+  return {
+    ...program,
+    name: `${name} by subgroups`,
+    enables: [...new Set([...enables, 'subgroups' as const])],
+    head: head.replace(plain, totalOfSubgroups(threads)),
+    body: `lane = subgroupLane; lanes = subgroupSize;${body}`,
+  }
+}
+
 interface Compiled {
   readonly layout: GPUBindGroupLayout
   readonly pipeline: GPUComputePipeline
@@ -79,7 +129,8 @@ interface Compiled {
 export const writesOf: WeakMap<GPUComputePipeline, number> = new WeakMap()
 const caches = new WeakMap<GPUDevice, Map<string, Compiled>>()
 
-const compile = (device: GPUDevice, program: Program): Compiled => {
+const compile = (device: GPUDevice, given: Program): Compiled => {
+  const program = bySubgroups(device, given)
   const cache = caches.get(device) ?? new Map<string, Compiled>()
   caches.set(device, cache)
   const found = cache.get(program.name)
@@ -176,18 +227,3 @@ export const plainFloats = (gpu: Gpu, ...tensors: readonly (TensorInfo | undefin
     (t) =>
       !t || (t.dtype === 'float32' && gpu.tensorMap.get(t.dataId).dtype === 'float32' && t.shape.every((n) => n > 0)),
   )
-
-/** Σ over the workgroup, for every thread, as `total(value, local)` */
-export const total = (threads: number): string => `
-var<workgroup> parts: array<f32, ${threads}>;
-fn total(value: f32, local: u32) -> f32 {
-  parts[local] = value;
-  workgroupBarrier();
-  for (var step = ${threads / 2}u; step > 0u; step >>= 1u) {
-    if (local < step) { parts[local] += parts[local + step]; }
-    workgroupBarrier();
-  }
-  let found = parts[0];
-  workgroupBarrier();
-  return found;
-}`
