@@ -1,10 +1,11 @@
 /** `npm run bench -- NAME...`: our figures beside the peers', measured in turn. Without a name, says how to use it. */
-import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
 import { load, machine, physicalCores } from './harness/machine.ts'
 import { atRest, Disturbed, type MeasureOptions, measure } from './harness/measure.ts'
+import { names } from './harness/names.ts'
 import { nearest } from './harness/nearest.ts'
 import { pythonOf } from './harness/peers.ts'
 import { digits, summary, text, verdict } from './harness/report.ts'
@@ -22,13 +23,6 @@ const HELP = `usage: npm run bench -- NAME... [options]      NAME: one of --list
   --python PATH   a Python that has torch, transformers and peft (or WEFT_BENCH_PYTHON)
   --keep-env      keep OPENBLAS_CORETYPE and OPENBLAS_L2_SIZE of this shell
   --list          names and questions`
-
-/** names of the benchmarks, one file each */
-export const names = (): string[] =>
-  readdirSync(folder)
-    .filter((n) => n.endsWith('.ts') && n !== 'run.ts')
-    .map((n) => n.slice(0, -3))
-    .sort()
 
 const open = async (name: string): Promise<Bench> =>
   ((await import(pathToFileURL(join(folder, `${name}.ts`)).href)) as { bench: Bench }).bench

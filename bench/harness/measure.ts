@@ -18,6 +18,8 @@ export interface MeasureOptions extends StartOptions {
   /** units that may be repeated in a match, for that others computed meanwhile */
   readonly repeats?: number
   readonly onProgress?: (line: string) => void
+  /** cores that others take, in place of what the system says (tests) */
+  readonly foreign?: () => number
 }
 
 /** of one core; and 30 ms at the least, since systems count processor time in ticks of 10 */
@@ -26,13 +28,17 @@ const TICKS = 30
 
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
-/** milliseconds that others computed while `run` did, as far as that is too many; 0 where it is not */
+/** Cores that others took in `wall` milliseconds, `busy` of which all cores and `own` our processes computed; 0 for few. */
+export const judge = ({ busy, own, wall }: { busy: number; own: number; wall: number }): number => {
+  const foreign = busy - own
+  return foreign > Math.max(FOREIGN * wall, TICKS) ? foreign / wall : 0
+}
+
 const observed = async <T extends { cpu: number }>(run: () => Promise<T>): Promise<T & { foreign: number }> => {
   const [before, mine, begun] = [busy(), own(), performance.now()]
   const result = await run()
   const wall = performance.now() - begun
-  const foreign = busy() - before - result.cpu - (own() - mine)
-  return { ...result, foreign: foreign > Math.max(FOREIGN * wall, TICKS) ? foreign / wall : 0 }
+  return { ...result, foreign: judge({ busy: busy() - before, own: result.cpu + own() - mine, wall }) }
 }
 
 const refuse = async (what: string, except: ReadonlySet<number>): Promise<never> => {
@@ -111,7 +117,9 @@ export const measure = async (match: Match, options: MeasureOptions): Promise<Ou
         try {
           for (;;) {
             await sleep(pause)
-            const { unit, foreign } = await observed(side.go)
+            const seen = await observed(side.go)
+            const { unit } = seen
+            const foreign = options.foreign?.() ?? seen.foreign
             if (foreign && !anyway && round >= 0) {
               if (left-- > 0) continue
               await refuse(
