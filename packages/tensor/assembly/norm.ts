@@ -100,8 +100,11 @@ export function normalize(
     if (centred) mean = sum(v, bytes) / <f32>width
     if (centred || !branch) second = squares(v, bytes, mean)
     const r: f32 = 1 / sqrt<f32>(second / <f32>width + eps)
-    store<f32>(stats, mean)
-    store<f32>(stats, r, 4)
+    if (stats) {
+      store<f32>(stats, mean)
+      store<f32>(stats, r, 4)
+      stats += 8
+    }
     const m = f32x4.splat(mean)
     const f = f32x4.splat(r)
     if (bias) {
@@ -118,7 +121,6 @@ export function normalize(
     }
     x += bytes
     y += bytes
-    stats += 8
   }
 }
 

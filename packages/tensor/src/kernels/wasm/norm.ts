@@ -21,16 +21,19 @@ interface Rows {
   eps: number
   centred: boolean
 }
-/** mean and 1/√… of each row are kept in `stats` [rows, 2], for the gradient */
-const normalize = ({ x, branch, scale, bias, eps, centred }: Rows): Record<'sum' | 'y' | 'stats', Tensor> => {
+/** for the gradient, mean and 1/√… of each row are kept in `stats` [rows, 2] */
+const normalize = (
+  { x, branch, scale, bias, eps, centred }: Rows,
+  training: boolean,
+): { sum: Tensor; y: Tensor; saved: Record<string, Tensor> } => {
   const width = x.shape.at(-1)!
   const rows = x.size / width
   const y = output(x.shape)
   const sum = branch ? output(x.shape) : y
-  const stats = output([rows, 2])
+  const stats = training ? output([rows, 2]) : undefined
   const call = routines(module)!['normalize']!
   call(at(x), at(branch), at(scale), at(bias), at(sum), at(y), at(stats), rows, width, eps, Number(centred))
-  return { sum, y, stats }
+  return { sum, y, saved: stats ? { stats } : {} }
 }
 
 interface Slope {
@@ -56,14 +59,11 @@ const slope = ({ x, scale, stats, dy, dsum, centred, wants }: Slope): { x?: Tens
 const norm = (centred: boolean): Faster<Norm, Attrs> => ({
   forward: ({ x, scale, bias }, { eps }) => {
     if (!fits(x, scale, bias)) return undefined
-    const { y, stats } = normalize({ x, scale, bias, eps, centred })
-    stats.dispose()
-    return y
+    return normalize({ x, scale, bias, eps, centred }, false).y
   },
   ahead: ({ x, scale, bias }, { eps }) => {
     if (!fits(x, scale, bias)) return undefined
-    const { y, stats } = normalize({ x, scale, bias, eps, centred })
-    return { y, saved: { stats } }
+    return normalize({ x, scale, bias, eps, centred }, true)
   },
   gradient: ({ dy, saved, wants }: Backward<Norm, Attrs>) => {
     const { x, scale, stats } = saved as unknown as Record<string, Tensor>
@@ -76,14 +76,13 @@ const norm = (centred: boolean): Faster<Norm, Attrs> => ({
 const added = (centred: boolean): Faster<Added, Attrs, [Tensor, Tensor]> => ({
   forward: ({ h, branch, scale, bias }, { eps }) => {
     if (!fits(h, scale, bias) || branch.dtype !== 'float32') return undefined
-    const { sum, y, stats } = normalize({ x: h, branch, scale, bias, eps, centred })
-    stats.dispose()
+    const { sum, y } = normalize({ x: h, branch, scale, bias, eps, centred }, false)
     return [sum, y]
   },
   ahead: ({ h, branch, scale, bias }, { eps }) => {
     if (!fits(h, scale, bias) || branch.dtype !== 'float32') return undefined
-    const { sum, y, stats } = normalize({ x: h, branch, scale, bias, eps, centred })
-    return { y: [sum, y], saved: { stats } }
+    const { sum, y, saved } = normalize({ x: h, branch, scale, bias, eps, centred }, true)
+    return { y: [sum, y], saved }
   },
   gradient: ({ dys: [dsum, dy], saved, wants }: Backward<Added, Attrs>) => {
     const { y, scale, stats } = saved as unknown as Record<string, Tensor>
