@@ -118,10 +118,14 @@ export const transformer = (
   }
   const has = (name: string): boolean => vector(name) !== undefined
 
-  /** [B, T, n·S] → [B, n, T, S] */
-  const heads = (x: Tensor, n: number): Tensor =>
-    transpose(reshape(x, [x.shape[0]!, x.shape[1]!, n, c.headWidth]), [0, 2, 1, 3])
-  const merge = (x: Tensor): Tensor => reshape(transpose(x, [0, 2, 1, 3]), [x.shape[0]!, x.shape[2]!, -1])
+  /** [B, T, n·S] → [B, n, T, S]; one token lies the same either way */
+  const heads = (x: Tensor, n: number): Tensor => {
+    const [B, T] = x.shape as [number, number]
+    if (T === 1) return reshape(x, [B, n, 1, c.headWidth])
+    return transpose(reshape(x, [B, T, n, c.headWidth]), [0, 2, 1, 3])
+  }
+  const merge = (x: Tensor): Tensor =>
+    reshape(x.shape[2] === 1 ? x : transpose(x, [0, 2, 1, 3]), [x.shape[0]!, x.shape[2]!, -1])
 
   const attn =
     (b: string, layer: number, pass: Pass): Next =>
