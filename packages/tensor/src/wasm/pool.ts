@@ -89,7 +89,9 @@ const inNode = (): boolean => typeof process !== 'undefined' && !!process.versio
 const start = (data: object): void => {
   if (inNode()) {
     const { Worker } = process.getBuiltinModule('node:worker_threads')
-    const worker = new Worker(program, { eval: true, workerData: data, execArgv: [], env: {} })
+    // it makes next to no garbage
+    const resourceLimits = { maxYoungGenerationSizeMb: 2 }
+    const worker = new Worker(program, { eval: true, workerData: data, execArgv: [], env: {}, resourceLimits })
     worker.on('error', () => {}) // the others do its work
     worker.unref()
     return
