@@ -12,7 +12,7 @@ import type {
   Tensor2D,
   Weight,
 } from '@weftjs/spec'
-import { add, keep, tidy } from '@weftjs/tensor'
+import { add, keep, recompute, tidy } from '@weftjs/tensor'
 import { dense, matchNames } from '@weftjs/weight'
 import type { TransformerConfig } from './config.ts'
 import { type At, match } from './match.ts'
@@ -31,6 +31,8 @@ export interface ForwardOptions {
   readonly training?: boolean
   /** noise of this pass (dropout), where training */
   readonly rng?: Rng
+  /** keep only what goes into each block for the backward pass, which runs the block again */
+  readonly recompute?: boolean
 }
 
 export interface Pass {
@@ -75,6 +77,9 @@ const stateOf = ({ prefix }: Bound, params: Params): Params => {
     if (name.startsWith(`${prefix}.`)) state[name.slice(prefix.length + 1)] = params[name]!
   return state
 }
+
+/** is a name that of a site or of something below it? */
+const within = (name: string, site: string): boolean => name === site || name.startsWith(`${site}.`)
 
 export interface AttachOptions {
   /**
@@ -135,8 +140,13 @@ export const attach = (
     return own ? dense(own as Tensor2D) : (bases.get(name) ?? baseWeight(network, name))
   }
 
-  const run: Tuned['run'] = (values, inputs, { cache, training = false, rng: noise } = {}) => {
+  const run: Tuned['run'] = (
+    values,
+    inputs,
+    { cache, training = false, rng: noise, recompute: again = false } = {},
+  ) => {
     const scratch = new Map<string, Tensor>()
+    let given = inputs
     let penalty: Scalar | undefined
     const all = { ...constants, ...values }
     const contexts = new Map<Bound, { state: Params; context: RunContext }>()
@@ -144,18 +154,26 @@ export const attach = (
       let found = contexts.get(b)
       if (!found) {
         const state = stateOf(b, all)
+        const alone = (what: string): void => {
+          if (again && b.site.layer >= 0)
+            throw new Error(`${b.prefix}: ${what}, which a block that is computed again cannot; turn recompute off`)
+        }
         const context: RunContext = {
           site: b.site,
           training,
-          inputs,
-          scratch,
+          inputs: given,
+          get scratch() {
+            alone('shares tensors with other places')
+            return scratch
+          },
           ...(noise && { rng: noise.fork(b.prefix) }),
           get inner() {
             return Object.keys(values)
-              .filter((n) => b.site.kind === 'model' || n === b.site.name || n.startsWith(`${b.site.name}.`))
+              .filter((n) => b.site.kind === 'model' || within(n, b.site.name))
               .map((n) => values[n]!)
           },
           penalty: (term) => {
+            alone('adds to the loss')
             penalty = penalty ? (add(penalty, term) as Scalar) : term
           },
         }
@@ -163,6 +181,21 @@ export const attach = (
         contexts.set(b, found)
       }
       return found
+    }
+    /** each run of a block begins with the same noise, and with inputs that still exist */
+    const twice: NonNullable<Hooks['block']> = (site, make, shared) => (x) => {
+      const inner = Object.keys(values).filter((n) => within(n, site))
+      const block = (x: Tensor, held: { shared: typeof shared; inputs: Inputs }): Tensor => {
+        for (const b of bound) if (within(b.site.name, site)) contexts.delete(b)
+        given = held.inputs
+        return make(held.shared)(x)
+      }
+      return recompute(
+        block,
+        x,
+        inner.map((n) => values[n]!),
+        { shared, inputs },
+      )
     }
     const hooks: Hooks = {
       vector: (name) => values[name] ?? network.vectors[name],
@@ -186,6 +219,7 @@ export const attach = (
           const { state, context } = of(b)
           return (x) => b.adapter.attend!(inner, x, state, context)
         }, next),
+      ...(again && !cache && { block: twice }),
     }
     const { hidden, head } = transformer(network.config, hooks, cache)
     // read when the loss is made: the head, too, may add to it

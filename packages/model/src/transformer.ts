@@ -38,6 +38,8 @@ export interface Hooks {
   vector(name: string): Tensor | undefined
   around(site: string, next: Next): Next
   attend(site: string, next: (x: Attention) => Tensor): (x: Attention) => Tensor
+  /** runs a block in a way of its own: `make` gives it from the tensors that all blocks share */
+  block?<S>(site: string, make: (shared: S) => Next, shared: S): Next
 }
 
 /** Keys and values of earlier tokens: takes the new ones of a layer, gives all of them back, the first `keys` of [B, G, room, S]. */
@@ -90,7 +92,7 @@ const firstKeys = (x: Tensor, n: number): Tensor => {
 /** B batch, T tokens, K keys, D width, H heads, G key-value heads, S head width, F hidden, V vocabulary */
 export const transformer = (
   c: TransformerConfig,
-  { weight, vector, around, attend }: Hooks,
+  { weight, vector, around, attend, block: through = (_, make, shared) => make(shared) }: Hooks,
   cache?: Cache,
 ): { hidden: (inputs: Inputs) => Tensor; head: Next } => {
   const at = (site: string, x: Tensor, run: Next): Tensor => around(site, run)(x)
@@ -227,7 +229,10 @@ export const transformer = (
     const positions = inputs['positions'] ?? (expandDims(range(past, length, 1, 'int32'), 0) as Tensor)
     const pass = prepare(c, inputs, positions, length)
     let h = place(embedded, positions, inputs['types'])
-    for (let i = 0; i < c.layers; i++) h = tidy(() => at(`blocks.${i}`, h, block(i, pass)))
+    for (let i = 0; i < c.layers; i++) {
+      const site = `blocks.${i}`
+      h = tidy(() => through(site, (shared: Pass) => (x) => at(site, x, block(i, shared)), pass)(h))
+    }
     return has('norm') ? norm('norm', h) : h
   }
 

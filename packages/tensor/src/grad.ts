@@ -4,6 +4,7 @@ import { type Engine, engine, type TapeNode } from './engine.ts'
 import { registerGradients } from './gradients/index.ts'
 import { ruleFor, rulesOf, savedNames } from './gradients/rule.ts'
 import { addTo } from './kernels/in-place.ts'
+import { mapTensors, tensorsIn } from './params.ts'
 
 /** ids of the tensors that depend on what the innermost `gradients` call differentiates */
 let live: Set<number> | null = null
@@ -182,22 +183,38 @@ export const untaped = <T extends Tensor | Tensor[]>(f: () => T): T => {
 
 /**
  * f(x), keeping only x: f runs again in the backward pass (activation recomputation, Chen et al., arXiv:1604.06174).
- * `inner` lists the trained tensors that f reads besides x.
+ * `inner` lists the trained tensors that f reads besides x. `held`, a tensor or plain objects and arrays of them, is what
+ * else f reads and might be gone by then: f is given it, and the same values again.
  */
-export const recompute = (f: (x: Tensor) => Tensor, x: Tensor, inner: readonly Tensor[] = []): Tensor => {
+export const recompute = <H = undefined>(
+  f: (x: Tensor, held: H) => Tensor,
+  x: Tensor,
+  inner: readonly Tensor[] = [],
+  held: H = undefined as H,
+): Tensor => {
   const all = [x, ...inner]
-  const inputs = Object.fromEntries(all.map((t, i) => [String(i), t]))
+  const wanted = all.filter(isLive)
+  const constants = tensorsIn(held)
   return engine().runKernelFunc({
-    inputs,
+    inputs: Object.fromEntries(all.map((t, i) => [String(i), t])),
     attrs: {},
     forwardFunc: (_, save) => {
-      const y = f(x)
-      save([x])
+      const y = f(x, held)
+      save([x, ...constants])
       return y
     },
-    backwardsFunc: (dy, [again]) => {
-      const { grads } = gradients(() => f(again!), [again!, ...inner], dy as Tensor)
-      return Object.fromEntries(all.map((t, i) => [String(i), () => grads[i] ?? zeros(t.shape)]))
+    backwardsFunc: (dy, [again, ...copies]) => {
+      const of = (t: Tensor): Tensor => (t === x ? again! : t)
+      const { grads } = gradients(
+        () =>
+          f(
+            again!,
+            mapTensors(held, (t) => copies[constants.indexOf(t)]!),
+          ),
+        wanted.map(of),
+        dy as Tensor,
+      )
+      return Object.fromEntries(all.map((t, i) => [String(i), () => grads[wanted.indexOf(t)] ?? zeros(t.shape)]))
     },
   }) as Tensor
 }

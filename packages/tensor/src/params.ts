@@ -37,6 +37,14 @@ export const tensorsIn = (value: unknown, seen: Set<unknown> = new Set()): Tenso
   return []
 }
 
+/** the same structure of plain objects and arrays, with f of each tensor */
+export const mapTensors = <T>(value: T, f: (t: Tensor) => Tensor): T => {
+  if (isTensor(value)) return f(value) as T
+  if (Array.isArray(value)) return value.map((v) => mapTensors(v, f)) as T
+  if (value === null || typeof value !== 'object') return value
+  return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, mapTensors(v, f)])) as T
+}
+
 export const isTensor = (value: unknown): value is Tensor =>
   typeof value === 'object' && value !== null && 'dataId' in value && 'rankType' in value
 
