@@ -97,7 +97,10 @@ describe.skipIf(!there)('every tiling of the WebGPU product', () => {
         })
         await fc.assert(
           fc.asyncProperty(cases, async (c) => {
-            const gap = await check({ ...c, ...form, batch: 1 }, (x) => multiply(gpu, x, { tile, parts: 1 })!)
+            const gap = await check(
+              { ...c, ...form, batch: 1 },
+              (x) => multiply(gpu, x, { tile, parts: 1, subgroup: 1 })!,
+            )
             expect(gap).toBeLessThan(2e-6)
           }),
           { numRuns: 2, seed: 5, endOnFailure: true },
@@ -112,7 +115,7 @@ describe.skipIf(!there)('every tiling of the WebGPU product', () => {
       [2, 33, 5], // more parts than slices of k
     ] as const) {
       const c = { m: 9, n: 20, k, r: 0, batch, more: false, ...form }
-      expect(await check(c, (x) => multiply(gpu, x, { tile: TILES.square, parts })!)).toBeLessThan(3e-6)
+      expect(await check(c, (x) => multiply(gpu, x, { tile: TILES.square, parts, subgroup: 1 })!)).toBeLessThan(3e-6)
     }
   })
 
@@ -126,7 +129,9 @@ describe.skipIf(!there)('every tiling of the WebGPU product', () => {
     })
     await fc.assert(
       fc.asyncProperty(cases, async (c) => {
-        expect(await check({ ...c, ...form, batch: 1 }, (x) => multiply(gpu, x)!)).toBeLessThan(2e-6)
+        const alone = { tile: TILES.square, parts: 1, subgroup: 1 }
+        for (const plan of [undefined, alone]) // with subgroups, where there are any, and without
+          expect(await check({ ...c, ...form, batch: 1 }, (x) => multiply(gpu, x, plan)!)).toBeLessThan(2e-6)
       }),
       { numRuns: 4, seed: 6, endOnFailure: true },
     )
@@ -176,7 +181,12 @@ describe.skipIf(!there)('tiles of float16', () => {
       const c = { m: 36, n: 40, k: 20, r: 0, batch: 1, more: false, transposeA: false, transposeB: true }
       const gap = await check(c, (x) => {
         const uniforms = [36, 40, 20, 0, [1, 1, 1, 1], [0, 0, 0, 0], [0, 0, 0, 0], -0.5, 32, 1]
-        return dispatch(gpu, named, { reads: [x.a, x.b as TensorInfo], writes: [[36, 40]], uniforms, groups: [2, 2] })[0]!
+        return dispatch(gpu, named, {
+          reads: [x.a, x.b as TensorInfo],
+          writes: [[36, 40]],
+          uniforms,
+          groups: [2, 2],
+        })[0]!
       })
       expect(gap).toBeLessThan(2e-6)
     }

@@ -59,6 +59,8 @@ const tileFor = (gpu: Gpu, m: number, n: number, batch: number): Tile => {
 export interface Plan {
   readonly tile: Tile
   readonly parts: number
+  /** threads that every subgroup has at the least; 1 where there are none */
+  readonly subgroup: number
 }
 
 const planFor = (gpu: Gpu, m: number, n: number, k: number, batch: number): Plan => {
@@ -66,7 +68,9 @@ const planFor = (gpu: Gpu, m: number, n: number, k: number, batch: number): Plan
   const shares = isSoftware(gpu)
     ? 1
     : Math.min(16, Math.floor(k / PART), Math.floor(FULL / (batch * tilesIn(tile, m, n))))
-  return { tile, parts: Math.max(1, shares) }
+  const { features, adapterInfo } = gpu.device
+  const subgroup = features.has('subgroups') ? (adapterInfo?.subgroupMinSize ?? 1) : 1
+  return { tile, parts: Math.max(1, shares), subgroup }
 }
 
 const steps = (outer: readonly number[], own: readonly number[]): number[] => {
@@ -105,7 +109,8 @@ export const multiply = (gpu: Gpu, call: Call, plan?: Plan): TensorInfo | undefi
   const { a, b, transposeA = false, transposeB = false, scale = 1, and, onto, bias } = call
   const more = [...(and ?? []), ...(onto ? [onto] : []), ...(bias ? [bias] : [])]
   const decoding = 'decoding' in b ? b.decoding : undefined
-  if (!plainFloats(gpu, a, 'dataId' in b ? b : undefined, ...more) || a.shape.length > 6 || b.shape.length > 6) return undefined
+  if (!plainFloats(gpu, a, 'dataId' in b ? b : undefined, ...more) || a.shape.length > 6 || b.shape.length > 6)
+    return undefined
   const [rowsA, columnsA] = a.shape.slice(-2) as [number, number]
   const [rowsB, columnsB] = b.shape.slice(-2) as [number, number]
   const m = transposeA ? columnsA : rowsA
@@ -142,15 +147,15 @@ export const multiply = (gpu: Gpu, call: Call, plan?: Plan): TensorInfo | undefi
     half: !isThin && tiles.half && gpu.device.features.has('shader-f16'),
     decoding,
   }
-  const { tile, parts: most } = plan ?? planFor(gpu, m, n, k, batch)
+  const { tile, parts: most, subgroup } = plan ?? planFor(gpu, m, n, k, batch)
   const parts = isThin || more.length ? 1 : most
   const part = Math.ceil(k / parts / tile.depth) * tile.depth
   const groups: [number, number, number] = isThin
-    ? [Math.ceil(n / columnsOf(form)), 1, batch]
+    ? [Math.ceil(n / columnsOf(form, subgroup)), 1, batch]
     : [Math.ceil(n / widthOf(tile)), Math.ceil(m / heightOf(tile)), batch * parts]
   if (groups.some((g) => g > gpu.device.limits.maxComputeWorkgroupsPerDimension)) return undefined
   const shape = [...outer.slice(4 - (Math.max(a.shape.length, b.shape.length) - 2)), m, n]
-  const [y] = dispatch(gpu, isThin ? thin(form, m) : tiled(form, tile), {
+  const [y] = dispatch(gpu, isThin ? thin(form, m, subgroup) : tiled(form, tile), {
     reads: [a, ...('dataId' in b ? [b] : Object.values(b.decoding.reads)), ...more],
     writes: [parts > 1 ? [batch * parts * m * n] : shape],
     uniforms: [m, n, k, r, outer, steps(outer, batchA), steps(outer, batchB), scale, part, parts],
