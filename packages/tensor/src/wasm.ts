@@ -9,6 +9,7 @@ import {
   unregisterKernel,
 } from '@tensorflow/tfjs-core'
 import { type Backend, isNode, needs } from './backend.ts'
+import { threads } from './heap.ts'
 import { sharedPaths } from './wasm/threads.ts'
 import { installWasmMatmul } from './wasm-matmul.ts'
 
@@ -88,6 +89,8 @@ const exact = (): void => {
 }
 
 let repaired = false
+/** of the first call: tfjs reads its file once */
+let sharing: Promise<Record<string, string> | undefined> | undefined
 
 /**
  * tfjs's module listens for uncaught errors of the whole process and throws them again, so that Node prints the minified
@@ -104,12 +107,16 @@ const withoutListeners = (): (() => void) => {
   }
 }
 
-/** WebAssembly with SIMD; in Node with a system BLAS where one is found. Options matter on the first call only. */
+/**
+ * WebAssembly with SIMD; in Node with a system BLAS where one is found, else in threads where memory can be shared.
+ * Options matter on the first call only.
+ */
 export const wasm = async ({ paths }: WasmOptions = {}): Promise<Backend> => {
   const tf = await needs(() => import('@tensorflow/tfjs-backend-wasm'), '@tensorflow/tfjs-backend-wasm')
   // the threaded build keeps its memory to itself, so that our matrix product would not run
   env().set('WASM_HAS_MULTITHREAD_SUPPORT', false)
-  const shared = await sharedPaths(paths)
+  sharing ??= sharedPaths(paths)
+  const shared = await sharing
   if (shared) tf.setWasmPaths(shared, true)
   else if (paths) tf.setWasmPaths(paths)
   const quiet = isNode() ? withoutListeners() : () => {}
@@ -120,8 +127,9 @@ export const wasm = async ({ paths }: WasmOptions = {}): Promise<Backend> => {
   segmentSum()
   if (!repaired) exact()
   repaired = true
-  ;(await import('./kernels/wasm/index.ts')).installHeapKernels()
   await installWasmMatmul(backend())
+  ;(await import('./kernels/wasm/index.ts')).installHeapKernels()
   const blas = isNode() ? await (await import('./blas.ts')).useBlas() : ''
-  return { name: 'wasm', device: ['WebAssembly', blas].filter(Boolean).join(' with ') }
+  const several = threads() > 1 ? `${threads()} threads` : ''
+  return { name: 'wasm', device: ['WebAssembly', blas || several].filter(Boolean).join(' with ') }
 }
