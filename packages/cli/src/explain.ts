@@ -27,6 +27,6 @@ export const explain = (error: unknown): string => {
   } = error as Record<'message' | 'code' | 'path' | 'dest', string | undefined>
   if (Object.hasOwn(CODES, code)) return `${dest ?? path ?? 'a file'}: ${CODES[code]}`
   if (MEMORY.test(message))
-    return `out of memory (${message}); lower train.batch or train.length, quantize the base (base: { codec: nf4 }), or take another backend`
+    return `out of memory (${message}); lower train.batch or train.length, set train.recompute, quantize the base (base: { codec: nf4 }), or take another backend`
   return message || String(error)
 }

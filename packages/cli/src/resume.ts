@@ -59,8 +59,6 @@ export interface Restored {
   readonly step: number
   readonly params: Params
   readonly state: unknown
-  /** all tensors of the two, whose owner is the caller */
-  readonly tensors: readonly Tensor[]
 }
 
 const exists = (path: string): Promise<boolean> =>
@@ -104,7 +102,7 @@ export const readCheckpoint = async (place: Place, fresh: Params): Promise<Resto
       throw new Failure(
         `${path}: has no ${odd} of shape [${fresh[odd]!.shape}], so it is of another model; start over with --restart`,
       )
-    return { step: Number(step), params, state, tensors: Object.values(tensors) }
+    return { step: Number(step), params, state }
   } finally {
     await file.close()
   }

@@ -31,6 +31,8 @@ const train = z.strictObject({
   clip: positive.optional(),
   /** batches per step */
   accumulate: count.default(1),
+  /** keep only what goes into each block, and compute the block again in the backward pass */
+  recompute: z.boolean().optional(),
   /** steps between checkpoints */
   checkpoint: count.default(100),
   /** steps between looks at the validation part */

@@ -102,12 +102,14 @@ export const runTraining = async (run: Run): Promise<Outcome> => {
   const settings = identity.settings.train
   const transform = transformOf(settings, run.decays)
   const lr = scheduleOf(settings)
+  const { recompute = false } = settings
   if (settings.warmup > settings.steps)
     warn(
       `train.warmup: ${settings.warmup} steps are more than train.steps (${settings.steps}): the rate never reaches train.lr`,
     )
   const log = join(out, 'log.jsonl')
   const start = run.resume ? await readCheckpoint(run, tuned.params) : undefined
+  if (start) dispose(Object.values(tuned.params)) // the checkpoint's take their place
   if (run.resume && !start) warn(`${out}: no checkpoint to go on from; starting at step 0`)
   const begin = async (): Promise<void> => {
     if (!start) await rm(checkpointPath(out), { force: true })
@@ -148,7 +150,7 @@ export const runTraining = async (run: Run): Promise<Outcome> => {
       transform: mark.transform(transform),
       data: run.batches(step * settings.accumulate),
       loss: mark.loss((p: Params, batch: Batch, { rng }: StepContext) =>
-        nextToken(tuned.run(p, inputsOf(batch), { training: true, rng }), batch),
+        nextToken(tuned.run(p, inputsOf(batch), { training: true, rng, recompute }), batch),
       ),
       weight: targetsIn,
       steps: settings.steps,
@@ -156,6 +158,7 @@ export const runTraining = async (run: Run): Promise<Outcome> => {
       seed: settings.seed,
       step,
       signal: stop.signal,
+      consume: true,
       ...(start && { state: start.state }),
     })
     for await (const s of steps) {
@@ -164,11 +167,7 @@ export const runTraining = async (run: Run): Promise<Outcome> => {
         throw new Failure(
           `step ${s.step}: the loss is ${s.loss}; lower train.lr, set train.clip, or look at the data of this step`,
         )
-      if (loss === undefined) {
-        await begin()
-        // the trainer works on copies
-        if (start) dispose([...start.tensors])
-      }
+      if (loss === undefined) await begin()
       ;({ params, step, loss } = s)
       averaged = averaged === undefined ? loss : 0.95 * averaged + 0.05 * loss
       const tokens = s.batches.reduce((n, b) => n + b.shape[0] * b.shape[1], 0)

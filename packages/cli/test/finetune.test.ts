@@ -101,6 +101,26 @@ describe('a run', () => {
       expect(await peak('--set', `base.codec=${codec}`)).toBeLessThan(dense)
   })
 
+  it('keeps the matrices of a 16-bit checkpoint in 16 bits, and computes the same', async () => {
+    const folder = await project({
+      model: join(llama3, '../llama-sharded-bf16'),
+      train: { steps: 2, batch: 1, length: 8 },
+    })
+    await cpu()
+    const train = async (...more: string[]): Promise<{ peak: number; losses: number[] }> => {
+      const before = memory().numBytes
+      expect(await run(folder, ...more)).toMatchObject({ code: 0 })
+      const log = await rows(join(folder, 'out'))
+      return { peak: (log[0]!['peak_bytes'] as number) - before, losses: log.map((row) => row['loss'] as number) }
+    }
+    const whole = await train()
+    const half = await train('--set', 'base.precision=checkpoint', '--restart')
+    expect(half.peak).toBeLessThan(whole.peak)
+    half.losses.forEach((loss, i) => {
+      expect(loss).toBeCloseTo(whole.losses[i]!, 4)
+    })
+  })
+
   it('trains the whole model where trains says so, and writes a folder that scores lower', async () => {
     const folder = await project({
       adapters: [],
@@ -146,6 +166,20 @@ describe('a run', () => {
       for (const row of await rows(join(folder, 'out'))) expect(row['validation']).toBeCloseTo(Math.log(vocabulary), 1)
       expect((await readFile(join(folder, 'out/loss.svg'), 'utf8')).match(/<circle/g)).toHaveLength(2)
     }
+  })
+})
+
+it('train.recompute takes the same steps by another way', async () => {
+  const of = (recompute: boolean) => ({
+    adapters: [{ method: 'lora', at: 'blocks.*.attn.{q,v}', rank: 4, dropout: 0.2 }],
+    train: { steps: 2, batch: 4, length: 24, lr: 1e-2, recompute },
+  })
+  const [kept, again] = [await project(of(false)), await project(of(true))]
+  for (const folder of [kept, again]) expect((await run(folder)).code).toBe(0)
+  const [a, b] = [await rows(join(kept, 'out')), await rows(join(again, 'out'))]
+  a.forEach((row, i) => {
+    expect(b[i]!['loss']).toBeCloseTo(row['loss'] as number, 4)
+    expect(b[i]!['peak_bytes']).not.toBe(row['peak_bytes']) // fewer where there are more than two blocks
   })
 })
 
