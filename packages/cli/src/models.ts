@@ -11,7 +11,7 @@ import {
   type Tuned,
 } from '@weftjs/model'
 import { openModel } from '@weftjs/model/node'
-import { fromBnb } from '@weftjs/quant'
+import { fromBnb, fromHalf } from '@weftjs/quant'
 import type { Network, Params, Rng } from '@weftjs/spec'
 import { bytesOf, rng } from '@weftjs/tensor'
 import type { Folder } from '@weftjs/tensor/checkpoint'
@@ -28,10 +28,16 @@ export const openFolder = async (model: string): Promise<Folder> => {
   return folder
 }
 
-/** A model's network, with progress; quantized folders are read as they are. */
-export const openNetwork = async (folder: Folder): Promise<Network<TransformerConfig>> => {
+/** A model's network, with progress; quantized folders are read as they are, and 16-bit ones where it is asked for. */
+export const openNetwork = async (
+  folder: Folder,
+  { precision = 'float32' }: { precision?: 'float32' | 'checkpoint' | undefined } = {},
+): Promise<Network<TransformerConfig>> => {
   const network = await loadNetwork(folder, {
-    packed: fromBnb,
+    packed:
+      precision === 'checkpoint'
+        ? async (...args) => (await fromBnb(args[0], args[1], args[2])) ?? fromHalf(...args)
+        : fromBnb,
     onProgress: ({ tensors, of, bytes }) =>
       status(`loading ${folder.name}: ${tensors} of ${of} tensors, ${size(bytes)}`),
   })

@@ -77,8 +77,14 @@ const oldAdapter = z.strictObject({ from: text })
 /** the run file of `weft finetune` */
 export const finetuneFile = z.strictObject({
   model: text,
-  /** keeps the frozen matrices in few bits */
-  base: z.strictObject({ codec: text, at: globs.optional() }).optional(),
+  /** keeps the frozen matrices in few bits, or in the 16 that the checkpoint has */
+  base: z
+    .strictObject({
+      codec: text.optional(),
+      at: globs.optional(),
+      precision: z.enum(['float32', 'checkpoint']).optional(),
+    })
+    .optional(),
   adapters: z.array(z.union([oldAdapter, newAdapter])).default([]),
   /** tensors of the model itself that train whole: `**` for full fine-tuning */
   trains: globs.optional(),

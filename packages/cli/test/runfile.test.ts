@@ -79,7 +79,7 @@ describe('a wrong field is named with what was found and what belongs there', ()
     ['train.stpes=3', 'train.stpes: there is no such field; did you mean steps?'],
     ['trian.steps=3', 'trian: there is no such field; did you mean train?'],
     ['data.fromat=text', 'data.fromat: there is no such field; did you mean format?'],
-    ['base={codec: nf4, zz: 1}', 'base.zz: there is no such field; there are codec, at'],
+    ['base={codec: nf4, zz: 1}', 'base.zz: there is no such field; there are codec, at, precision'],
     // adapters: two kinds of entry
     ['adapters.0=lora', 'adapters.0: must be a group of fields, found "lora"'],
     ['adapters.0.rank=eight', 'adapters.0.rank: must be a number, found "eight"'],

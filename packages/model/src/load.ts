@@ -30,6 +30,8 @@ export type WeightReader = (
   /** [out, in] as the config says */
   shape: readonly [number, number],
   config: Config,
+  /** its name here, and its layout in the file where that is not [out, in] */
+  name: Name,
 ) => Promise<Weight | undefined>
 
 export interface LoadOptions {
@@ -38,7 +40,7 @@ export interface LoadOptions {
   readonly onProgress?: (done: { tensors: number; of: number; bytes: number }) => void
   /** is told the tensors of the checkpoint that the model has no place for; without it they are passed over */
   readonly onIgnored?: (names: readonly string[]) => void
-  /** reads matrices that a codec has packed; without it a quantized checkpoint is refused */
+  /** reads matrices that a codec has packed, or keeps them packed; without it a quantized checkpoint is refused */
   readonly packed?: WeightReader
   readonly signal?: AbortSignal
 }
@@ -80,16 +82,21 @@ export const loadNetwork = async (
     checkRoom(plain.map(({ name, shape }) => ({ name: name.name, elements: shape.reduce((p, n) => p * n, 1) })))
     const used = new Set(plain.map((f) => f.hf))
     const dtypes = new Map<number, Dtype>()
+    const note = (row: number, dtype: Dtype): void => {
+      const before = dtypes.get(row)
+      if (isFloating(dtype) && (!before || bitsOf(dtype) > bitsOf(before))) dtypes.set(row, dtype)
+    }
     let bytes = 0
-    for (const { weight } of special) bytes += Object.values(weight.parts).reduce((n, t) => n + t.size * 4, 0)
+    for (const { name, hf, weight } of special) {
+      bytes += Object.values(weight.parts).reduce((n, t) => n + t.size * 4, 0)
+      if (checkpoint.has(hf)) note(name.row, checkpoint.entry(hf).dtype)
+    }
     let tensors = special.length
     const load = async ({ name, hf, shape }: Found): Promise<void> => {
       signal?.throwIfAborted()
       const read = await readFloats(checkpoint, hf, name, shape)
       made.set(name.name, read)
-      const { dtype } = checkpoint.entry(hf)
-      const before = dtypes.get(name.row)
-      if (!before || bitsOf(dtype) > bitsOf(before)) dtypes.set(name.row, dtype)
+      note(name.row, checkpoint.entry(hf).dtype)
       bytes += read.size * 4
       onProgress?.({ tensors: ++tensors, of: plain.length + special.length, bytes })
     }
@@ -111,6 +118,14 @@ export const loadNetwork = async (
   }
 }
 
+/** what `packed` has read */
+interface Special {
+  readonly name: Name & { readonly row: number }
+  readonly hf: string
+  readonly weight: Weight
+  readonly owns: (file: string) => boolean
+}
+
 /** every tensor that the config asks for, found and of the right shape; stops at the first that is not */
 const inventory = async (
   checkpoint: Checkpoint,
@@ -119,19 +134,24 @@ const inventory = async (
   packed?: WeightReader,
 ): Promise<{
   plain: Found[]
-  special: { name: Name; weight: Weight; owns: (file: string) => boolean }[]
+  special: Special[]
 }> => {
   const plain: Found[] = []
-  const special: { name: Name; weight: Weight; owns: (file: string) => boolean }[] = []
+  const special: Special[] = []
   for (const name of namesOf(config)) {
     const spelled = spellings(name.hf, aliases)
     const { shape, axes } = placeOf(config, name.name)
     if (packed && axes) {
       let weight: Weight | undefined
-      for (const hf of spelled) weight ??= await packed(checkpoint, hf, shape as [number, number], config.source)
+      for (const hf of spelled) weight ??= await packed(checkpoint, hf, shape as [number, number], config.source, name)
       if (weight) {
         const stems = spelled.map((hf) => hf.replace(/weight$/, ''))
-        special.push({ name, weight, owns: (file) => stems.some((s) => file.startsWith(s)) })
+        special.push({
+          name,
+          hf: spelled.find((n) => checkpoint.has(n)) ?? name.hf,
+          weight,
+          owns: (file) => stems.some((s) => file.startsWith(s)),
+        })
         continue
       }
     }

@@ -11,6 +11,7 @@ export {
 export { type Dynamic8Options, type Dynamic8Parts, dynamic8 } from './dynamic8.ts'
 export { f16 } from './f16.ts'
 export { type Fp4Options, fp4 } from './fp4.ts'
+export { fromHalf } from './half.ts'
 export { type Int8Options, type Int8Parts, int8 } from './int8.ts'
 export type { FourBitOptions, FourBitParts, Nested } from './kernels/four-bit.ts'
 export type { HalfParts } from './kernels/half.ts'

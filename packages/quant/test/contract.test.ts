@@ -4,7 +4,7 @@ import { type CodecSuite, checkCodec, factories, suite } from '@weftjs/testkit'
 import { describe, expect } from 'vitest'
 
 /** files of src that are no method */
-const HELPERS = ['bnb', 'quantize']
+const HELPERS = ['bnb', 'half', 'quantize']
 /** what a codec is tried with, and what it claims */
 const CLAIMS: Readonly<Record<string, readonly (CodecSuite & { options?: object; error: number })[]>> = {
   nf4: [

@@ -56,7 +56,7 @@ const packBase = async (
   network: Network<TransformerConfig>,
   base: FinetuneFile['base'],
 ): Promise<Network<TransformerConfig>> => {
-  if (!base) return network
+  if (base?.codec === undefined) return network
   const before = weigh(network)
   const packed = await pack(network, codecOf(base.codec, 'base.codec'), {
     consume: true,
@@ -74,12 +74,12 @@ export const finetune = async (call: Call): Promise<number> => {
   const { settings } = file
   const out = resolve(settings.out)
   const [resume, restart] = [flag('resume'), flag('restart')]
-  if (settings.base) codecOf(settings.base.codec, 'base.codec')
+  if (settings.base?.codec !== undefined) codecOf(settings.base.codec, 'base.codec')
   const model = await modelOf(file)
   await checkOut(out, { resume, restart })
   const backend = await startBackend(text('backend'))
   const folder = await openFolder(model)
-  const network = await packBase(await openNetwork(folder), settings.base)
+  const network = await packBase(await openNetwork(folder, settings.base), settings.base)
   const bare = settings.data.format === 'ids' && !(await folder.has('tokenizer.json'))
   const tokenizer = bare ? undefined : await openTokenizer(folder, network)
   const { tuned, config } = await attachAll(file, network)

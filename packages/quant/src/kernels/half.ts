@@ -7,7 +7,6 @@ import { checkRow, decodeTo, loopKernel, type Values } from './loop.ts'
 
 /** A 16-bit float: its bits from a float32, and back. */
 interface Half {
-  readonly name: 'bf16' | 'f16'
   /** by plain arithmetic */
   readonly to: (v: number) => number
   readonly from: (bits: number) => number
@@ -37,7 +36,6 @@ const LARGEST = { bf16: floatOf(0x7f7f0000), f16: 65504 } as const
 const clamped = (v: number, most: number): number => Math.max(-most, Math.min(most, v))
 
 export const BF16: Half = {
-  name: 'bf16',
   to: (v) => rounded(bitsOf(clamped(v, LARGEST.bf16)), 16),
   from: (bits) => floatOf(bits << 16),
   wgsl: {
@@ -50,7 +48,6 @@ export const BF16: Half = {
 
 const BIAS = 112 << 10 // between the exponents of float32 and float16
 export const F16: Half = {
-  name: 'f16',
   to: (v) => {
     const u = bitsOf(Math.abs(clamped(v, LARGEST.f16)))
     const sign = (bitsOf(v) >>> 16) & 0x8000
@@ -80,7 +77,7 @@ export const F16: Half = {
 const wordsOf = (t: Values): Uint16Array => new Uint16Array(t.buffer, t.byteOffset, 2 * t.length)
 
 /** a matrix as 16-bit floats */
-export const halfCodec = ({ name, to, from, wgsl, routine }: Half): Codec<HalfParts> => {
+export const halfCodec = (name: 'bf16' | 'f16', { to, from, wgsl, routine }: Half): Codec<HalfParts> => {
   const encode = loopKernel<{ n: number }>({
     name: `Encode ${name}`,
     dtype: 'int32',
