@@ -17,7 +17,7 @@ const match = (batch: number): Match => {
       },
     },
     agree: 1e-3,
-    rounds: 5,
+    rounds: 3,
     warmup: 0,
     rows: [
       row(`tokens/s, batch ${batch}`, each(batch * tokens), 'more', { goal: 1 }),

@@ -1,5 +1,5 @@
 /** `npm run bench -- NAME...`: our figures beside the peers', measured in turn. Without a name, says how to use it. */
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
@@ -14,7 +14,7 @@ import type { Bench, Ran, Report, Row } from './harness/types.ts'
 const folder = import.meta.dirname
 const HELP = `usage: npm run bench -- NAME... [options]      NAME: one of --list, or all
   --json          end with one line of JSON for each name
-  --keep          keep the reports as one file under bench/results
+  --keep          keep the reports in this day's file under bench/results
   --peer TEXT     only what is beside a peer whose name has TEXT in it
   --rounds N      pairs of each match, instead of what the benchmark says
   --quick         two rounds, for a first look
@@ -121,16 +121,26 @@ const main = async (): Promise<number> => {
     peer: values.peer,
     onProgress: (line) => process.stderr.write(`  . ${line}\n`),
   }
+  const wanted = positionals.includes('all') ? all : positionals
   const reports: Report[] = []
-  for (const name of positionals.includes('all') ? all : positionals) {
-    const report = await run(name, flags)
-    reports.push(report)
-    console.log(text(report))
-    const path = join(folder, '../.cache/bench/last', `${name}.json`)
-    write(path, report)
-    if (values.json && reports.length < (positionals.includes('all') ? all.length : positionals.length))
-      console.log(JSON.stringify(summary(report)))
+  const refused = new Map<string, Disturbed>()
+  /** a name that others disturb is tried again when all the rest is done */
+  const attempt = async (name: string): Promise<void> => {
+    try {
+      const report = await run(name, flags)
+      refused.delete(name)
+      reports.push(report)
+      write(join(folder, '../.cache/bench/last', `${name}.json`), report)
+      console.log(text(report))
+      if (values.json && wanted.length > 1) console.log(JSON.stringify(summary(report)))
+    } catch (error) {
+      if (!(error instanceof Disturbed) || wanted.length === 1) throw error
+      refused.set(name, error)
+      console.error(`${name}: refused: ${error.message}`)
+    }
   }
+  for (const name of wanted) await attempt(name)
+  for (const name of [...refused.keys()]) await attempt(name)
   if (reports.length > 1) {
     console.log('In short:')
     for (const { name, rows } of reports)
@@ -140,16 +150,27 @@ const main = async (): Promise<number> => {
             `  ${row.holds === null ? '?' : row.holds ? '+' : '-'} ${name}, ${row.peer}, ${row.metric}: ${row.ratio ? `${digits(row.ratio.median)}x, ${verdict(row)}` : (row.missing ?? 'no figure')}`,
           )
   }
-  if (values.keep) {
-    const disturbed = reports.find((r) => r.disturbed)
-    if (disturbed)
-      throw new Error(`${disturbed.name}: figures of a busy machine are not kept; run again when it is quiet`)
-    const path = join(folder, 'results', `${reports[0]!.date.slice(0, 10)}-${slug(machine())}.json`)
-    write(path, reports)
-    console.log(`kept as bench/results/${path.split('/').at(-1)}; npm run generate brings it into the README`)
-  }
-  if (values.json) console.log(JSON.stringify(summary(reports.at(-1)!)))
-  return 0
+  if (values.keep && reports.length) keep(reports)
+  if (refused.size) console.error(`refused: ${[...refused.keys()].join(', ')}`)
+  if (values.json && reports.length) console.log(JSON.stringify(summary(reports.at(-1)!)))
+  return refused.size || reports.some((r) => r.rows.some((row) => !row.ours)) ? 1 : 0
+}
+
+/** one file for a day and a machine: names measured again take the place of what was there */
+const keep = (reports: readonly Report[]): void => {
+  const disturbed = reports.find((r) => r.disturbed)
+  if (disturbed)
+    throw new Error(`${disturbed.name}: figures of a busy machine are not kept; run again when it is quiet`)
+  const file = `${reports.map((r) => r.date.slice(0, 10)).sort()[0]}-${slug(machine())}.json`
+  const path = join(folder, 'results', file)
+  const before = existsSync(path) ? (JSON.parse(readFileSync(path, 'utf8')) as Report[]) : []
+  const again = new Set(reports.map((r) => r.name))
+  const merged = [...before.filter((r) => !again.has(r.name)), ...reports]
+  write(
+    path,
+    merged.sort((a, b) => (a.name < b.name ? -1 : 1)),
+  )
+  console.log(`kept in bench/results/${file}; npm run generate brings it into the README`)
 }
 
 try {

@@ -42,9 +42,9 @@ const observed = async <T extends { cpu: number }>(run: () => Promise<T>): Promi
 }
 
 const refuse = async (what: string, except: ReadonlySet<number>): Promise<never> => {
-  const who = await busiest(except)
+  const who = (await busiest(except)).join(', ') || 'no other process is at work now; perhaps a side that should idle'
   throw new Disturbed(
-    `${what}${who.length ? `: ${who.join(', ')}` : ''}. Figures of a busy machine say nothing; stop what computes, or look at them by --anyway`,
+    `${what}: ${who}. Figures of a busy machine say nothing; stop what computes, or look at them by --anyway`,
   )
 }
 

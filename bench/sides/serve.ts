@@ -41,4 +41,5 @@ export const serve = async <O>(setup: (options: O & { threads: number }) => Prom
       process.exit(0)
     }
   }
+  process.exit(1) // the harness has gone
 }
