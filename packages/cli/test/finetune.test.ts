@@ -101,6 +101,26 @@ describe('a run', () => {
       expect(await peak('--set', `base.codec=${codec}`)).toBeLessThan(dense)
   })
 
+  it('keeps the matrices of a 16-bit checkpoint in 16 bits, and computes the same', async () => {
+    const folder = await project({
+      model: join(llama3, '../llama-sharded-bf16'),
+      train: { steps: 2, batch: 1, length: 8 },
+    })
+    await cpu()
+    const train = async (...more: string[]): Promise<{ peak: number; losses: number[] }> => {
+      const before = memory().numBytes
+      expect(await run(folder, ...more)).toMatchObject({ code: 0 })
+      const log = await rows(join(folder, 'out'))
+      return { peak: (log[0]!['peak_bytes'] as number) - before, losses: log.map((row) => row['loss'] as number) }
+    }
+    const whole = await train()
+    const half = await train('--set', 'base.precision=checkpoint', '--restart')
+    expect(half.peak).toBeLessThan(whole.peak)
+    half.losses.forEach((loss, i) => {
+      expect(loss).toBeCloseTo(whole.losses[i]!, 4)
+    })
+  })
+
   it('trains the whole model where trains says so, and writes a folder that scores lower', async () => {
     const folder = await project({
       adapters: [],
