@@ -8,6 +8,8 @@ interface Attrs {
   readonly causal: boolean
   readonly window: number | undefined
   readonly softcap: number | undefined
+  /** of a cache with room for more: how many are there */
+  readonly keys?: number
 }
 /** what the code of a shader depends on: head width, queries and keys held at a time */
 interface Form {
@@ -25,6 +27,7 @@ const uniforms = {
   sharing: 'u32', // query heads per key-value head
   length: 'u32',
   keys: 'u32',
+  room: 'u32', // rows of a head in k and v
   causal: 'u32',
   window: 'u32',
   scale: 'f32',
@@ -86,12 +89,12 @@ fn lastKey(t0: u32, count: u32) -> u32 {
   return u32(clamp(min(back(t0 + count - 1u, 0u), 0x3fffffff) + min(reach, 0x3fffffff) + 1, 0, i32(u.keys)));
 }`
 
-/** rows [from, from + count) of a head's [n, width] matrix into workgroup memory, zeros beyond n */
+/** rows [from, from + count) of a head's matrix into workgroup memory, zeros beyond the n that are there */
 const load = (to: string, buffer: string, head: string, from: string, count: number, n: string, width: number) => `
   for (var e = local; e < ${count * width}u; e += ${THREADS}u) {
     let r = ${from} + e / ${width}u;
     ${to}[e] = 0.0;
-    if (r < ${n}) { ${to}[e] = ${buffer}[(${head} * ${n} + r) * ${width}u + e % ${width}u]; }
+    if (r < ${n}) { ${to}[e] = ${buffer}[(${head} * ${n === 'u.keys' ? 'u.room' : n} + r) * ${width}u + e % ${width}u]; }
   }`
 
 /** the columns c of one row that a thread owns; `at` is their place in workgroup memory, where sums are kept */
@@ -316,26 +319,37 @@ const stepsOf = (bias: Tensor | undefined): number[] => {
   return shape.map((n, i) => (n === 1 ? 0 : shape.slice(i + 1).reduce((p, d) => p * d, 1)))
 }
 
-const uniformsOf = ({ q, k, bias }: Inputs, { scale, causal, window, softcap }: Attrs): Call['uniforms'] => [
-  q.shape[1]!,
-  q.shape[1]! / k.shape[1]!,
-  q.shape[2]!,
-  k.shape[2]!,
-  causal ? 1 : 0,
-  Math.min(window ?? 0x3fffffff, 0x3fffffff),
-  scale,
-  softcap ?? 1,
-  stepsOf(bias),
-]
+const keysOf = ({ k }: Inputs, { keys = k.shape[2]! }: Attrs): number => keys
+const uniformsOf = (inputs: Inputs, attrs: Attrs): Call['uniforms'] => {
+  const { q, k, bias } = inputs
+  const { scale, causal, window, softcap } = attrs
+  return [
+    q.shape[1]!,
+    q.shape[1]! / k.shape[1]!,
+    q.shape[2]!,
+    keysOf(inputs, attrs),
+    k.shape[2]!,
+    causal ? 1 : 0,
+    Math.min(window ?? 0x3fffffff, 0x3fffffff),
+    scale,
+    softcap ?? 1,
+    stepsOf(bias),
+  ]
+}
 
 /** every query sees a key, or the plain way's uniform weights over hidden keys are wanted */
-const fits = (gpu: Gpu, { q, k, v, bias }: Inputs, { causal, window }: Attrs): boolean =>
-  plainFloats(gpu, q, k, v, bias) &&
-  q.shape[3] === v.shape[3] &&
-  (bias?.rank ?? 0) <= 4 &&
-  (k.shape[2]! >= q.shape[2]! || (!causal && window === undefined)) &&
-  window !== 0 &&
-  q.shape[0]! * q.shape[1]! <= gpu.device.limits.maxComputeWorkgroupsPerDimension
+const fits = (gpu: Gpu, inputs: Inputs, attrs: Attrs): boolean => {
+  const { q, k, v, bias } = inputs
+  const { causal, window } = attrs
+  return (
+    plainFloats(gpu, q, k, v, bias) &&
+    q.shape[3] === v.shape[3] &&
+    (bias?.rank ?? 0) <= 4 &&
+    (keysOf(inputs, attrs) >= q.shape[2]! || (!causal && window === undefined)) &&
+    window !== 0 &&
+    q.shape[0]! * q.shape[1]! <= gpu.device.limits.maxComputeWorkgroupsPerDimension
+  )
+}
 
 const run = (inputs: Inputs, attrs: Attrs, gpu: Gpu): { y: Tensor; saved: { logs: Tensor } } | undefined => {
   if (!fits(gpu, inputs, attrs)) return undefined
@@ -389,3 +403,6 @@ export const attention: Faster<Inputs, Attrs> = {
     return { ...(dq && { q: dq }), ...(dk && { k: dk }), ...(dv && { v: dv }) }
   },
 }
+
+/** over the keys that are there, read where they lie in a cache with room for more */
+export const cachedAttention: Faster<Inputs, Attrs> = { forward: attention.forward! }

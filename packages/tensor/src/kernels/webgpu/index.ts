@@ -6,7 +6,7 @@ import { inPlaceOn } from '../in-place.ts'
 import { productOn } from '../product.ts'
 import { writeRowsOn } from '../write-rows.ts'
 import { activate, glu } from './activation.ts'
-import { attention } from './attention.ts'
+import { attention, cachedAttention } from './attention.ts'
 import { rowsOnGpu } from './cross-entropy.ts'
 import { replaceInexact } from './exact.ts'
 import { gatherRows } from './gather.ts'
@@ -34,6 +34,7 @@ export const installShaders = (): void => {
     Activation: activate,
     Glu: glu,
     Attention: attention,
+    CachedAttention: cachedAttention,
   })
   rowsOn['webgpu'] = (z, targets, weights, slope) => rowsOnGpu(backend() as unknown as Gpu, z, targets, weights, slope)
   inPlaceOn['webgpu'] = inPlace
