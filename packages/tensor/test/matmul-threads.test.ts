@@ -59,6 +59,12 @@ describe('a shared heap', () => {
   it('is not asked for with one thread, or where the file is not to be had', async () => {
     expect(await sharedPaths('/nowhere/')).toBeUndefined()
     expect(await sharedPaths({ 'tfjs-backend-wasm-simd.wasm': '/nowhere.wasm' })).toBeUndefined()
+    for (const other of [() => Promise.reject(new Error('not here')), async () => new Response('else')]) {
+      vi.stubGlobal('fetch', other)
+      expect(await sharedPaths()).toBeUndefined()
+      vi.unstubAllGlobals()
+    }
+    expect(await sharedPaths()).toBeDefined()
     vi.stubEnv('WEFT_THREADS', '1')
     expect(threadCount()).toBe(1)
     expect(await sharedPaths()).toBeUndefined()
