@@ -1,6 +1,17 @@
 /** Copies of elements of 4 bytes between layouts. Strides and sizes are in bytes. */
 
-/** runs of `bytes` (a multiple of 4) in three loops: x + Σ i·xᵢ → y + Σ i·yᵢ */
+/** a run of `bytes`, a multiple of 4 */
+function copy(from: usize, to: usize, bytes: usize): void {
+  if (bytes > 1024) {
+    memory.copy(to, from, bytes)
+    return
+  }
+  const wide = bytes & ~15
+  for (let b: usize = 0; b < wide; b += 16) v128.store(to + b, v128.load(from + b))
+  for (let b = wide; b < bytes; b += 4) store<u32>(to + b, load<u32>(from + b))
+}
+
+/** runs of `bytes` in three loops: x + Σ i·xᵢ → y + Σ i·yᵢ */
 export function copyRuns(
   x: usize,
   y: usize,
@@ -15,17 +26,12 @@ export function copyRuns(
   x2: usize,
   y2: usize,
 ): void {
-  const wide = bytes & ~15
   for (let i = 0; i < n0; i++) {
     for (let j = 0; j < n1; j++) {
       let from = x + <usize>i * x0 + <usize>j * x1
       let to = y + <usize>i * y0 + <usize>j * y1
       for (let k = 0; k < n2; k++) {
-        if (bytes > 1024) memory.copy(to, from, bytes)
-        else {
-          for (let b: usize = 0; b < wide; b += 16) v128.store(to + b, v128.load(from + b))
-          for (let b = wide; b < bytes; b += 4) store<u32>(to + b, load<u32>(from + b))
-        }
+        copy(from, to, bytes)
         from += x2
         to += y2
       }
@@ -105,5 +111,16 @@ export function sumRows(x: usize, y: usize, outer: i32, rows: i32, width: i32): 
       x += step
     }
     y += step
+  }
+}
+
+/** rows of `bytes` by index: x [outer, rows, ..] → y [outer, n, ..] */
+export function gather(x: usize, ids: usize, y: usize, outer: i32, rows: i32, n: i32, bytes: usize): void {
+  for (let o = 0; o < outer; o++) {
+    for (let i = 0; i < n; i++) {
+      copy(x + <usize>load<i32>(ids + ((<usize>i) << 2)) * bytes, y, bytes)
+      y += bytes
+    }
+    x += <usize>rows * bytes
   }
 }

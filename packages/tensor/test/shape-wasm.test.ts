@@ -63,6 +63,34 @@ it('takes slices and parts, and joins them', () =>
     })
   }))
 
+it('repeats, spreads and takes apart', () =>
+  check(
+    fc.tuple(shapes(1, 4), dtype, fc.array(fc.constantFrom(1, 1, 2, 3), { minLength: 5, maxLength: 5 })),
+    ([s, d, picks]) => {
+      const reps = s.map((_, i) => picks[i]!)
+      const at = picks[4]! % s.length
+      const wide = s.map((n, i) => (n === 1 ? 4 * picks[i]! : n))
+      return same(s, d, (x) => [w.tile(x, reps), w.broadcastTo(x, [2, ...wide]), ...w.unstack(x, at)])
+    },
+  ))
+
+it('gathers along any axis, and says which index is outside', async () => {
+  await check(
+    fc.tuple(shapes(1, 4), dtype, fc.array(fc.nat(1000), { minLength: 1, maxLength: 9 }), fc.nat(3)),
+    ([s, d, picks, a]) => {
+      const axis = a % s.length
+      const ids = picks.map((i) => i % s[axis]!)
+      return same(s, d, (x) => [
+        w.gather(x, w.tensor1d(ids, 'int32'), axis),
+        w.gather(x, w.tensor(ids, [1, ids.length], 'int32') as never, axis),
+      ])
+    },
+  )
+  await setBackend('wasm')
+  for (const id of [-1, 3])
+    expect(() => w.gather(counted([3, 2], 'float32'), w.tensor1d([0, id], 'int32'))).toThrow(`index ${id}`)
+})
+
 it('long runs', () =>
   same([3, 5, 1000], 'float32', (x) => [w.slice(x, [1, 1, 0], [2, 3, 1000]), w.transpose(x, [1, 0, 2])]))
 

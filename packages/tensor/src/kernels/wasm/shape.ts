@@ -14,6 +14,8 @@ import * as module from '../../wasm/shape.generated.ts'
 interface Heap {
   makeOutput(shape: readonly number[], dtype: DataType): TensorInfo
   incRef(id: TensorInfo['dataId']): void
+  disposeData(id: TensorInfo['dataId']): boolean
+  typedArrayFromHeap(t: TensorInfo): Int32Array
 }
 type Call = { readonly attrs: Record<string, unknown>; readonly heap: Heap }
 
@@ -146,6 +148,45 @@ const sum = (x: TensorInfo, { attrs, heap }: Call): TensorInfo | undefined => {
   return y
 }
 
+/** the parts of one axis, without it */
+const unpack = (x: TensorInfo, { attrs, heap }: Call): TensorInfo[] => {
+  const axis = util.parseAxisParam(attrs['axis'] as number, x.shape)[0]!
+  return Array.from({ length: x.shape[axis]! }, (_, i) => {
+    const begin = x.shape.map((_, a) => (a === axis ? i : 0))
+    return { ...part(x, begin, x.shape.with(axis, 1), heap), shape: x.shape.toSpliced(axis, 1) }
+  })
+}
+
+/** axis by axis from the last, so that runs grow */
+const tile = (x: TensorInfo, { attrs, heap }: Call): TensorInfo => {
+  const reps = attrs['reps'] as number[]
+  let y = shared(x, x.shape, heap)
+  for (let axis = reps.length - 1; axis >= 0; axis--) {
+    const r = reps[axis]!
+    if (r === 1) continue
+    const run = 4 * size(y.shape.slice(axis))
+    const next = heap.makeOutput(y.shape.with(axis, r * y.shape[axis]!), x.dtype)
+    const outer: Loop = [size(y.shape.slice(0, axis)), run, r * run]
+    copyRuns(addressOf(y), addressOf(next), run, [outer, [r, 0, run]])
+    heap.disposeData(y.dataId)
+    y = next
+  }
+  return y
+}
+
+const gather = (x: TensorInfo, ids: TensorInfo, { attrs, heap }: Call): TensorInfo | undefined => {
+  if (attrs['batchDims'] || ids.dtype !== 'int32') return undefined
+  const axis = util.parseAxisParam(attrs['axis'] as number, x.shape)[0]!
+  const [before, after] = [x.shape.slice(0, axis), x.shape.slice(axis + 1)]
+  const n = x.shape[axis]!
+  const wrong = heap.typedArrayFromHeap(ids).find((id) => id < 0 || id >= n)
+  if (wrong !== undefined) throw new Error(`gather: index ${wrong} is outside of [0, ${n}), the size of axis ${axis}`)
+  const y = heap.makeOutput([...before, ...ids.shape, ...after], x.dtype)
+  const addresses = [x, ids, y].map(addressOf)
+  routines(module)!['gather']!(...addresses, size(before), n, size(ids.shape), 4 * size(after))
+  return y
+}
+
 const replace = (name: string, ours: (inputs: TensorInfo[], call: Call) => TensorInfo | TensorInfo[] | undefined) => {
   const stock = getKernel(name, 'wasm')
   if (!stock) return
@@ -178,7 +219,10 @@ export const replaceShapeOps = (): void => {
   replace('Transpose', one(transpose))
   replace('Slice', one(slice, 4))
   replace('SplitV', one(splitV, 4))
+  replace('Unpack', one(unpack, 4))
+  replace('Tile', one(tile))
   replace('Sum', one(sum))
+  replace('GatherV2', ([x, ids], call) => (plain(x!, ids!) ? gather(x!, ids!, call) : undefined))
   replace('Concat', (xs, call) => {
     const { dtype } = xs[0]!
     return plain(...xs) && xs.every((x) => x.dtype === dtype) ? concat(xs, call) : undefined
