@@ -20,7 +20,7 @@ const DOT_BLOCK = 32
 export const scratchBytes = (rows: number): number => 4 * KC * (NC + 8 * Math.ceil(rows / 8))
 
 /** The parameters in order; `scratch` is followed by as many pieces of scratchBytes as there are threads. */
-export const PARAMETERS = [
+const PARAMETERS = [
   'm',
   'n',
   'k',
