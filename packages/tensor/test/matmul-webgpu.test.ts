@@ -25,7 +25,8 @@ interface Case {
   readonly batch: number
   readonly transposeA: boolean
   readonly transposeB: boolean
-  readonly more: boolean
+  /** a matrix and a bias are added, or all of it to a matrix in place */
+  readonly more: boolean | 'into'
 }
 
 const fill = (size: number, seed: number): Float32Array => {
@@ -51,12 +52,13 @@ const check = async (
     a: store(a, [m, k], tA, batch > 1 ? [batch] : []),
     b: store(b, [k, n], tB),
     ...(r && { and: [store(c, [m, r], tA), store(d, [r, n], tB)] as const }),
-    ...(more && { onto: tensor(onto, [m, n]), bias: tensor(bias) }),
+    ...(more === true && { onto: tensor(onto, [m, n]), bias: tensor(bias) }),
+    ...(more === 'into' && { into: tensor(onto, [m, n]) }),
   }
   const y = run({ ...inputs, transposeA: tA, transposeB: tB, scale: -0.5 })
   expect(y.shape.slice(-2)).toEqual([m, n])
   const got = (await (gpu as unknown as { read(id: object): Promise<Float32Array> }).read(y.dataId)) as Float32Array
-  gpu.disposeData(y.dataId)
+  if (more !== 'into') gpu.disposeData(y.dataId)
   for (const t of Object.values(inputs).flat()) (t as Tensor).dispose()
   expect(refused.splice(0)).toEqual([])
   expect(got.length).toBe(batch * m * n)
@@ -68,7 +70,7 @@ const check = async (
         let sum = 0
         for (let p = 0; p < k; p++) sum += at(matrix, i, p, [m, k], tA) * at(b, p, j, [k, n], tB)
         for (let p = 0; p < r; p++) sum += at(c, i, p, [m, r], tA) * at(d, p, j, [r, n], tB)
-        const right = -0.5 * sum + (more ? onto[i * n + j]! + bias[j]! : 0)
+        const right = -0.5 * sum + (more ? onto[i * n + j]! + (more === true ? bias[j]! : 0) : 0)
         const gap = Math.abs(got[(s * m + i) * n + j]! - right)
         largest = Math.max(largest, Math.abs(right))
         worst = Number.isNaN(gap) ? Number.POSITIVE_INFINITY : Math.max(worst, gap)
@@ -93,7 +95,7 @@ describe.skipIf(!there)('every tiling of the WebGPU product', () => {
           n: about(widthOf(tile)),
           k: fc.constantFrom(1, 4, 7, 8, 31, 32, 36, 67),
           r: fc.constantFrom(0, 0, 3, 8, 20),
-          more: fc.boolean(),
+          more: fc.constantFrom(false, true, 'into' as const),
         })
         await fc.assert(
           fc.asyncProperty(cases, async (c) => {
@@ -125,7 +127,7 @@ describe.skipIf(!there)('every tiling of the WebGPU product', () => {
       n: fc.constantFrom(1, 4, 63, 68, 130),
       k: fc.constantFrom(1, 4, 60, 67, 260),
       r: fc.constantFrom(0, 3, 8),
-      more: fc.boolean(),
+      more: fc.constantFrom(false, true, 'into' as const),
     })
     await fc.assert(
       fc.asyncProperty(cases, async (c) => {
@@ -146,6 +148,7 @@ describe.skipIf(!there)('tiles of float16', () => {
     and: false,
     onto: false,
     bias: false,
+    into: false,
     half: true,
   })
 

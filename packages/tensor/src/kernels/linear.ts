@@ -1,6 +1,6 @@
 import { reshape, sum, type Tensor } from '@tensorflow/tfjs-core'
 import { defineKernel } from '../kernel.ts'
-import { product } from './product.ts'
+import { type Product, product, productOnto } from './product.ts'
 
 const rows = (x: Tensor): Tensor => reshape(x, [-1, x.shape.at(-1)!])
 const wide = (x: Tensor, out: number): number[] => [...x.shape.slice(0, -1), out]
@@ -9,9 +9,11 @@ const kernel = defineKernel<{ x: Tensor; w: Tensor; bias?: Tensor | undefined }>
   name: 'Linear',
   plain: ({ x, w, bias }) => reshape(product({ a: rows(x), b: w, transposeB: true, bias }), wide(x, w.shape[0]!)),
   keeps: (wants) => [...(wants('x') ? (['w'] as const) : []), ...(wants('w') ? (['x'] as const) : [])],
-  gradient: ({ dy, saved, wants, shapes }) => ({
-    ...(wants('x') && { x: reshape(product({ a: rows(dy), b: saved.w }), shapes.x as number[]) }), // dy·W
-    ...(wants('w') && { w: product({ a: rows(dy), b: rows(saved.x), transposeA: true }) }), // dyᵀ·x
+  gradient: ({ dy, saved, wants, shapes, onto }) => ({
+    ...(wants('x') && { x: productOnto({ a: rows(dy), b: saved.w }, onto('x'), shapes.x) }), // dy·W
+    ...(wants('w') && {
+      w: productOnto({ a: rows(dy), b: rows(saved.x), transposeA: true }, onto('w'), shapes.w), // dyᵀ·x
+    }),
     ...(wants('bias') && { bias: sum(rows(dy), 0) }),
   }),
 })
@@ -53,13 +55,13 @@ const lowRankKernel = defineKernel<LowRank & Record<string, Tensor | undefined>,
     ...(wants('x') ? ['a', 'b', 'w'] : wants('a') ? ['b'] : []),
     ...(wants('a') || wants('w') ? ['x'] : []),
   ],
-  gradient: ({ dy, saved, attrs: { scale }, wants, shapes }) => {
+  gradient: ({ dy, saved, attrs: { scale }, wants, shapes, onto }) => {
     const { x, a, b, w, h } = saved as Record<string, Tensor>
     const d = rows(dy)
     const dh = wants('x') || wants('a') ? product({ a: d, b: b!, scale }) : undefined // s·dy·B [N, r]
-    const dx = (): Tensor => (w ? product({ a: d, b: w, and: [dh!, a!] }) : product({ a: dh!, b: a! })) // dy·W + dh·A
+    const dx = (): Product => (w ? { a: d, b: w, and: [dh!, a!] } : { a: dh!, b: a! }) // dy·W + dh·A
     return {
-      ...(wants('x') && { x: reshape(dx(), shapes.x as number[]) }),
+      ...(wants('x') && { x: productOnto(dx(), onto('x'), shapes['x']!) }),
       ...(wants('w') && { w: product({ a: d, b: rows(x!), transposeA: true }) }), // dyᵀ·x
       ...(wants('a') && { a: product({ a: dh!, b: rows(x!), transposeA: true }) }), // dhᵀ·x
       ...(wants('b') && { b: product({ a: d, b: h!, transposeA: true }) }), // dyᵀ·h

@@ -1,4 +1,4 @@
-import { add, matMul, mul, type Tensor } from '@tensorflow/tfjs-core'
+import { add, matMul, mul, reshape, type Tensor } from '@tensorflow/tfjs-core'
 import { engine } from '../engine.ts'
 import { kernels } from '../kernel.ts'
 
@@ -16,10 +16,14 @@ export interface Product {
   readonly and?: readonly [c: Tensor, d: Tensor] | undefined
   readonly onto?: Tensor | undefined
   readonly bias?: Tensor | undefined
+  /** float32 of m·n numbers that the rest is added to in place; it is what is returned */
+  readonly into?: Tensor | undefined
 }
 
 /** by backend: the whole sum in one pass, or undefined to decline a call */
 export const productOn: Record<string, (p: Product) => Tensor | undefined> = {}
+
+const fast = (p: Product): Tensor | undefined => (kernels.plain ? undefined : productOn[engine().backendName]?.(p))
 
 const plain = ({ a, b, transposeA, transposeB, scale = 1, and, onto, bias }: Product): Tensor => {
   const first = matMul(a, b, transposeA, transposeB)
@@ -29,5 +33,8 @@ const plain = ({ a, b, transposeA, transposeB, scale = 1, and, onto, bias }: Pro
 }
 
 /** The sum of products above. For kernels with a gradient of their own: it is not recorded for one. */
-export const product = (p: Product): Tensor =>
-  (kernels.plain ? undefined : productOn[engine().backendName]?.(p)) ?? plain(p)
+export const product = (p: Product): Tensor => fast(p) ?? plain(p)
+
+/** The same as the gradient of an input: added to what its other uses gave, where that can be; else of the input's shape. */
+export const productOnto = (p: Product, before: Tensor | undefined, shape: readonly number[]): Tensor =>
+  (before && fast({ ...p, into: before })) ?? reshape(product(p), shape as number[])

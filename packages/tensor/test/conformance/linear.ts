@@ -52,6 +52,29 @@ export const products: readonly Row[] = [
       ),
   ),
   row(
+    'linear and linearLowRank of one input, one matrix twice',
+    fc.tuple(leading, width, width, rank, subsets(0, 1, 2, 3, 4)).chain(([s, m, n, r, wrt]) =>
+      fc
+        .tuple(
+          floats([...s, m], -1, 1),
+          ...[
+            [n, m],
+            [n, m],
+            [r, m],
+            [n, r],
+          ].map((shape) => floats(shape, -1, 1)),
+        )
+        .map((inputs) => ({
+          inputs,
+          // gradients of x and of k are added to what the other uses gave
+          f: (x, k, l, a, b) =>
+            w.addN([w.linear(x!, k!), w.linearLowRank(x!, l!, a!, b!, 2), w.mul(w.linear(x!, k!), 3)]),
+          wrt,
+          note: `wrt ${wrt}`,
+        })),
+    ),
+  ),
+  row(
     'addLowRank',
     fc
       .tuple(leading, width, width, rank, subsets(0, 1, 2, 3), fc.constantFrom(1, 2.5))

@@ -99,6 +99,7 @@ interface Call {
   readonly and?: readonly [TensorInfo, TensorInfo] | undefined
   readonly onto?: TensorInfo | undefined
   readonly bias?: TensorInfo | undefined
+  readonly into?: TensorInfo | undefined
 }
 
 /**
@@ -106,10 +107,10 @@ interface Call {
  * Without a plan one is made for the shape and the device.
  */
 export const multiply = (gpu: Gpu, call: Call, plan?: Plan): TensorInfo | undefined => {
-  const { a, b, transposeA = false, transposeB = false, scale = 1, and, onto, bias } = call
+  const { a, b, transposeA = false, transposeB = false, scale = 1, and, onto, bias, into } = call
   const more = [...(and ?? []), ...(onto ? [onto] : []), ...(bias ? [bias] : [])]
   const decoding = 'decoding' in b ? b.decoding : undefined
-  if (!plainFloats(gpu, a, 'dataId' in b ? b : undefined, ...more) || a.shape.length > 6 || b.shape.length > 6)
+  if (!plainFloats(gpu, a, 'dataId' in b ? b : undefined, ...more, into) || a.shape.length > 6 || b.shape.length > 6)
     return undefined
   const [rowsA, columnsA] = a.shape.slice(-2) as [number, number]
   const [rowsB, columnsB] = b.shape.slice(-2) as [number, number]
@@ -144,11 +145,12 @@ export const multiply = (gpu: Gpu, call: Call, plan?: Plan): TensorInfo | undefi
     and: Boolean(and),
     onto: Boolean(onto),
     bias: Boolean(bias),
+    into: Boolean(into),
     half: !isThin && tiles.half && gpu.device.features.has('shader-f16'),
     decoding,
   }
   const { tile, parts: most, subgroup } = plan ?? planFor(gpu, m, n, k, batch)
-  const parts = isThin || more.length ? 1 : most
+  const parts = isThin || more.length || into ? 1 : most
   const part = Math.ceil(k / parts / tile.depth) * tile.depth
   const groups: [number, number, number] = isThin
     ? [Math.ceil(n / columnsOf(form, subgroup)), 1, batch]
@@ -157,7 +159,7 @@ export const multiply = (gpu: Gpu, call: Call, plan?: Plan): TensorInfo | undefi
   const shape = [...outer.slice(4 - (Math.max(a.shape.length, b.shape.length) - 2)), m, n]
   const [y] = dispatch(gpu, isThin ? thin(form, m, subgroup) : tiled(form, tile), {
     reads: [a, ...('dataId' in b ? [b] : Object.values(b.decoding.reads)), ...more],
-    writes: [parts > 1 ? [batch * parts * m * n] : shape],
+    writes: [into ?? (parts > 1 ? [batch * parts * m * n] : shape)],
     uniforms: [m, n, k, r, outer, steps(outer, batchA), steps(outer, batchB), scale, part, parts],
     groups,
   })
@@ -176,7 +178,7 @@ export const multiply = (gpu: Gpu, call: Call, plan?: Plan): TensorInfo | undefi
 /** the products of fused kernels: one dispatch each */
 export const productOnGpu = (p: Product): Tensor | undefined => {
   const y = multiply(backend() as unknown as Gpu, p)
-  return y && track(y)
+  return y && (p.into ?? track(y))
 }
 
 /** with a packed matrix, decoded where the tiles are loaded */

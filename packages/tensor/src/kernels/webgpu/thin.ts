@@ -16,7 +16,7 @@ export const columnsOf = ({ transposeB, wide }: Form, subgroup = 1): number =>
  * subgroup, if the device has subgroups of at least `subgroup` threads: they exchange their sums without a barrier.
  */
 export const thin = (form: Form, rows: number, subgroup = 1): Program => {
-  const { transposeA, transposeB, wide, and, onto, bias } = form
+  const { transposeA, transposeB, wide, and, onto, bias, into } = form
   const columns = columnsOf(form, subgroup)
   const exchanged = transposeB && subgroup > 1
   const each = wide.b && !transposeB ? 4 : 1 // columns of one thread
@@ -35,6 +35,7 @@ export const thin = (form: Form, rows: number, subgroup = 1): Program => {
   const whole = (i: number): string =>
     [
       `s${i} * u.scale`,
+      into && (each === 4 ? `y[(to + ${i}u * u.n) / 4u]` : `y[to + ${i}u * u.n]`),
       onto && (each === 4 ? `onto[(to + ${i}u * u.n) / 4u]` : `onto[to + ${i}u * u.n]`),
       bias && (each === 4 ? 'bias[n / 4u]' : 'bias[n]'),
     ]

@@ -30,6 +30,8 @@ export interface Form {
   readonly and: boolean
   readonly onto: boolean
   readonly bias: boolean
+  /** y is added to */
+  readonly into: boolean
   /** the tiles hold float16; products and sums are float32 */
   readonly half: boolean
   /** b is packed: its numbers are decoded as they are read */
@@ -71,8 +73,11 @@ fn entry(batch: u32) -> vec2u {
 }`
 
 /** the names of a shader, which tell its code */
-export const nameOf = (kind: string, { transposeA, transposeB, wide, and, onto, bias, half, decoding }: Form): string =>
-  `matmul ${kind} ${[transposeA, transposeB, ...Object.values(wide), and, onto, bias, half].map(Number).join('')} ${decoding?.name ?? ''}`
+export const nameOf = (
+  kind: string,
+  { transposeA, transposeB, wide, and, onto, bias, into, half, decoding }: Form,
+): string =>
+  `matmul ${kind} ${[transposeA, transposeB, ...Object.values(wide), and, onto, bias, into, half].map(Number).join('')} ${decoding?.name ?? ''}`
 
 export const readsOf = ({ and, onto, bias, wide, decoding }: Form): string[] => [
   `a${wide.a ? ': vec4f' : ''}`,
@@ -141,7 +146,7 @@ const load = (s: Side, { depth }: Tile, threads: number, type: string): string =
 
 /** A tile of y by each workgroup, slice by slice of k from workgroup memory. */
 export const tiled = (form: Form, tile: Tile): Program => {
-  const { transposeA, transposeB, wide, and, onto, bias, half } = form
+  const { transposeA, transposeB, wide, and, onto, bias, into, half } = form
   const { across, down, lanes, rows, columns, depth } = tile
   const threads = threadsOf(tile)
   const [height, width] = [heightOf(tile) / 4, widthOf(tile) / 4] // in fours
@@ -199,7 +204,9 @@ export const tiled = (form: Form, tile: Tile): Program => {
   const write = (i: number, j: number): string => {
     const column = `column${j}`
     const value = (at: string): string =>
-      [`s${i}${j}`, onto && `ontoAt(${at})`, bias && `biasAt(${column})`].filter(Boolean).join(' + ')
+      [`s${i}${j}`, into && `yAt(${at})`, onto && `ontoAt(${at})`, bias && `biasAt(${column})`]
+        .filter(Boolean)
+        .join(' + ')
     return wide.y
       ? `if (${column} < u.n) { y[(row + ${column}) / 4u] = ${value(`row + ${column}`)}; }`
       : `{ let v = ${value(`row + ${column}`)};
@@ -219,7 +226,7 @@ fn ${buffer}At(at: u32) -> vec4f {
     head: `${entry}${head}
 ${four('a', wide.a, !transposeA, 'u.k')}${four('b', wide.b, transposeB, 'u.k', Boolean(form.decoding))}
 ${and ? `${four('c', wide.c, !transposeA, 'u.r')}${four('d', wide.d, transposeB, 'u.r')}` : ''}
-${onto ? at('onto') : ''}${bias ? at('bias') : ''}
+${into ? at('y') : ''}${onto ? at('onto') : ''}${bias ? at('bias') : ''}
 var<workgroup> left: array<${type}, ${depth * strideA}>;
 var<workgroup> right: array<${type}, ${depth * strideB}>;
 ${lanes > 1 ? `var<workgroup> shares: array<vec4f, ${(threads * rows * columns) / 4}>;` : ''}`,
