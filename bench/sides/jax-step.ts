@@ -5,6 +5,7 @@ import { peersFolder } from '../harness/peers.ts'
 import { countDispatches, dawn } from './gpu.ts'
 import { serve } from './serve.ts'
 import { idsOf, type Shape } from './shape.ts'
+import { webWorkers } from './web-worker.ts'
 
 interface Options {
   readonly shape: Shape
@@ -22,9 +23,10 @@ iterators.filter ??= function* <T>(this: Iterable<T>, f: (x: T) => boolean): Gen
   for (const x of this) if (f(x)) yield x
 }
 
-await serve(async ({ shape, length, rank, backend = 'wasm' }: Options) => {
+await serve<Options>(async ({ shape, length, rank, backend = 'wasm', threads }: Options & { threads: number }) => {
   const gpu = backend === 'webgpu'
   if (gpu) await dawn()
+  else webWorkers(threads)
   const dispatches = gpu ? countDispatches() : () => 0
   const jax = await import(pathToFileURL(join(peersFolder, 'node_modules/@jax-js/jax/dist/index.js')).href)
   const { jaxStep } = await import('./jax-model.ts')
@@ -38,7 +40,6 @@ await serve(async ({ shape, length, rank, backend = 'wasm' }: Options) => {
     return { check: loss, ...(gpu && { dispatches: dispatches() - before }) }
   }
   const { check } = await unit()
-  const threads = typeof Worker === 'undefined' ? 1 : 'of its own choice'
   return {
     facts: { 'jax-js': '0.1.25', backend, ...(!gpu && { threads }) },
     ...(check !== undefined && { check }),
