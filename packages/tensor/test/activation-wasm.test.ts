@@ -90,6 +90,11 @@ describe('activations on the wasm heap against float64', () => {
       }
   })
 
+  it('tanh by itself', () => {
+    expect(error(w.tanh(w.tensor(xs)).dataSync(), Math.tanh, 1e-6)).toBeLessThan(3e-7)
+    expect(w.tanh(w.tensor([0.5, -1])).dataSync()[1]).toBeCloseTo(Math.tanh(-1), 6)
+  })
+
   it('NaN stays NaN', () => {
     for (const name of Object.keys(exact) as w.Activation[])
       expect(w.activate(w.tensor([1, Number.NaN]), name).dataSync()[1]).toBeNaN()

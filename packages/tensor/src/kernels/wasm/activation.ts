@@ -3,6 +3,7 @@ import { addressOf, output, routines } from '../../heap.ts'
 import type { Backward, Faster } from '../../kernel.ts'
 import * as module from '../../wasm/activation.generated.ts'
 import type { Activation } from '../activation.ts'
+import { replace } from './shape.ts'
 
 type Attrs = { activation: Activation }
 type Gated = { gate: Tensor; up: Tensor }
@@ -52,4 +53,19 @@ export const glu: Faster<Gated, Attrs> = {
     run({ x: gate, up, dy, dx: dgate, dup }, attrs)
     return { ...(dgate && { gate: dgate }), ...(dup && { up: dup }) }
   },
+}
+
+let done = false
+
+/** the hyperbolic tangent by itself, which stock tfjs computes number by number (soft caps of logits) */
+export const replaceTanh = (): void => {
+  if (done) return
+  done = true
+  replace('Tanh', ([x], { heap }) => {
+    const n = x!.shape.reduce((p, d) => p * d, 1)
+    if (x!.dtype !== 'float32' || n < 4) return undefined
+    const y = heap.makeOutput(x!.shape, 'float32')
+    routines(module)!['tanh']!(addressOf(x!), 0, addressOf(y), 0, 0, 0, n)
+    return y
+  })
 }

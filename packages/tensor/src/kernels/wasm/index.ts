@@ -5,7 +5,7 @@ import { passOn } from '../cross-entropy.ts'
 import { inPlaceOn } from '../in-place.ts'
 import { productOn } from '../product.ts'
 import { writeRowsOn } from '../write-rows.ts'
-import { activate, glu } from './activation.ts'
+import { activate, glu, replaceTanh } from './activation.ts'
 import { inPlace } from './adamw.ts'
 import { attention } from './attention.ts'
 import { crossEntropyOnHeap } from './cross-entropy.ts'
@@ -37,4 +37,5 @@ export const installHeapKernels = (): void => {
     CachedAttention: { forward: attention.forward! },
   })
   replaceShapeOps()
+  replaceTanh()
 }

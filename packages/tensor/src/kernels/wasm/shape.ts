@@ -187,7 +187,11 @@ const gather = (x: TensorInfo, ids: TensorInfo, { attrs, heap }: Call): TensorIn
   return y
 }
 
-const replace = (name: string, ours: (inputs: TensorInfo[], call: Call) => TensorInfo | TensorInfo[] | undefined) => {
+/** ours in the place of a kernel of tfjs; the stock one where ours returns undefined */
+export const replace = (
+  name: string,
+  ours: (inputs: TensorInfo[], call: Call) => TensorInfo | TensorInfo[] | undefined,
+): void => {
   const stock = getKernel(name, 'wasm')
   if (!stock) return
   const kernelFunc: KernelFunc = (call) => {
