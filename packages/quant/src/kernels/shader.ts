@@ -26,7 +26,7 @@ export const workgroupTable = (name: string, values: Float32Array): WorkgroupTab
 var<workgroup> ${name}: array<f32, ${values.length}>;
 const ${name}Of = array<f32, ${values.length}>(${all});`,
     start: (threads: number) =>
-      `for (var e = local; e < ${values.length}u; e += ${threads}u) { var all = ${name}Of; ${name}[e] = all[e]; }`,
+      `for (var e = local; e < ${values.length}u; e += ${threads}u) { ${name}[e] = ${name}Of[e]; }`,
     key: values.length > 16 ? `${values.length}` : all,
   }
   made.set(values, table)
