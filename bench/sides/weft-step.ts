@@ -3,8 +3,8 @@ import { lora } from '@weftjs/lora'
 import { attach, nextToken } from '@weftjs/model'
 import { adamw, type Step, train } from '@weftjs/optim'
 import { nf4, quantize } from '@weftjs/quant'
-import type { Adapter, Params } from '@weftjs/spec'
-import { bytesOf, peakBytes, recompute, rng, tensor, wasm } from '@weftjs/tensor'
+import type { Params } from '@weftjs/spec'
+import { bytesOf, peakBytes, rng, tensor, wasm } from '@weftjs/tensor'
 import { nodeWebgpu } from '@weftjs/tensor/node-webgpu'
 import { countDispatches } from './gpu.ts'
 import { networkOf, withSameA } from './network.ts'
@@ -22,13 +22,6 @@ interface Options {
   readonly recompute?: boolean
 }
 
-/** a block keeps its input only, and runs again for its gradients */
-const recomputed: Adapter = {
-  name: 'recompute',
-  init: () => ({ state: {} }),
-  around: (next, x, _, { inner }) => recompute(next, x, inner),
-}
-
 await serve(
   async ({
     shape,
@@ -37,7 +30,7 @@ await serve(
     batch = 1,
     backend = 'wasm',
     nf4: packed,
-    recompute: again,
+    recompute = false,
   }: Options): Promise<Work> => {
     const { device } = backend === 'webgpu' ? await nodeWebgpu() : await wasm()
     const dispatches = backend === 'webgpu' ? countDispatches() : undefined
@@ -48,11 +41,7 @@ await serve(
     const bits = (stored * 8) / blocks.reduce((n, [, { shape }]) => n + shape[0] * shape[1], 0)
     const at = 'blocks.*.attn.{q,v}'
     const tuned = rank
-      ? attach(
-          network,
-          [{ adapter: lora({ rank }), at }, ...(again ? [{ adapter: recomputed, at: 'blocks.*' }] : [])],
-          rng(0),
-        )
+      ? attach(network, [{ adapter: lora({ rank }), at }], rng(0))
       : attach(network, [], rng(0), { train: '**' })
     const params = rank ? withSameA(tuned.params, shape, rank) : tuned.params
     const raw = idsOf(shape.vocabulary, length, batch)
@@ -65,7 +54,7 @@ await serve(
     const steps: AsyncGenerator<Step> = train({
       params,
       data: data(),
-      loss: (p: Params, b) => nextToken(tuned.run(p, { ids }, { training: true }), b),
+      loss: (p: Params, b) => nextToken(tuned.run(p, { ids }, { training: true, recompute }), b),
       transform: adamw({ lr: 1e-3 }),
     })
     const unit = async (): Promise<Record<string, number>> => {
