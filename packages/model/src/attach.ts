@@ -54,6 +54,7 @@ export interface Bound {
   readonly adapter: Adapter
   /** its tensors in `params` and `constants` are `${prefix}.${key}` */
   readonly prefix: string
+  readonly keys: readonly string[]
   readonly base: Weight | undefined
 }
 
@@ -71,10 +72,13 @@ export interface Tuned {
   fold(params: Params): Network<TransformerConfig>
 }
 
-const stateOf = ({ prefix }: Bound, params: Params): Params => {
+/** the adapter's own tensors among all, by the keys that it began with */
+const stateOf = ({ prefix, keys }: Bound, params: Params): Params => {
   const state: Record<string, Tensor> = {}
-  for (const name of Object.keys(params))
-    if (name.startsWith(`${prefix}.`)) state[name.slice(prefix.length + 1)] = params[name]!
+  for (const key of keys) {
+    const found = params[`${prefix}.${key}`]
+    if (found) state[key] = found
+  }
   return state
 }
 
@@ -129,7 +133,7 @@ export const attach = (
       if (base) bases.set(site.name, base)
       for (const [key, tensor] of Object.entries(state) as [string, Tensor][])
         (!trains || trains.includes(key) ? params : constants)[`${prefix}.${key}`] = tensor
-      bound.push({ site: here, adapter, prefix, base })
+      bound.push({ site: here, adapter, prefix, keys: Object.keys(state), base })
     }
   }
   const bySite = group(bound)
