@@ -42,7 +42,7 @@ export type DecodedOn = (x: Tensor, shape: Shape, decoder: Decoder, back: boolea
 export const decodedOn: Record<string, DecodedOn> = {}
 
 /** rows of x that are met by dot products, with rows of W that a first-level cache holds */
-const THIN = 8
+const THIN = 6
 const FEW = 2 ** 13
 /** floats decoded at a time, and rows at the least, so that the product loses nothing */
 const PANEL = 2 ** 19
