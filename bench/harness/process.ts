@@ -48,6 +48,12 @@ const environment = async (side: Side, { threads, keepEnv }: StartOptions): Prom
   return env
 }
 
+/** of what a process printed: its last error and the lines after it, or the end */
+const complaint = (printed: readonly string[]): string[] => {
+  const at = printed.findLastIndex((line) => /(^|\s)\w*(Error|Exception)\b.*:/.test(line))
+  return (at < 0 ? printed.slice(-4) : printed.slice(at, at + 4)).map((line) => line.trim().slice(0, 300))
+}
+
 /** Starts a side and waits until it has set up. @throws Error with the end of what it printed when it fails */
 export const start = async (side: Side, options: StartOptions): Promise<Running> => {
   const { threads, python = 'python3', limit = 600_000 } = options
@@ -62,8 +68,7 @@ export const start = async (side: Side, options: StartOptions): Promise<Running>
   const checks: number[] = []
   let over: Error | undefined
   const fail = (why: string): void => {
-    const tail = printed.slice(-12).map((line) => line.slice(0, 300))
-    over ??= new Error([`${side.label}: ${why}`, ...tail].join('\n    '))
+    over ??= new Error([`${side.label}: ${why}`, ...complaint(printed)].join('\n    '))
     for (const w of waiting.splice(0)) w.reject(over)
   }
   createInterface({ input: child.stdout! }).on('line', (line) => {

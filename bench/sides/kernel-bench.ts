@@ -8,7 +8,7 @@ import { kernelCases } from './kernels.ts'
 export interface Rival {
   readonly peer: string
   readonly script: Side['script']
-  readonly needs: readonly Peer[]
+  readonly needs?: readonly Peer[]
 }
 
 const match = (kernel: string, backend: 'wasm' | 'webgpu', software: boolean, rival?: Rival): Match => {
@@ -21,9 +21,10 @@ const match = (kernel: string, backend: 'wasm' | 'webgpu', software: boolean, ri
   return {
     sides: {
       ours: { label: `Weft, ${backend}`, script: 'weft-kernel.ts', options: { ...options, plain: false }, gpu },
-      theirs: rival
-        ? { label: rival.peer, script: rival.script, needs: rival.needs, options, gpu }
-        : { label: `plain ops, ${backend}`, script: 'weft-kernel.ts', options: { ...options, plain: true }, gpu },
+      theirs: {
+        ...{ label: peer, script: rival?.script ?? 'weft-kernel.ts', needs: rival?.needs ?? [], gpu },
+        options: { ...options, plain: true },
+      },
     },
     rounds: 5,
     warmup: gpu ? 0 : 1,

@@ -1,7 +1,7 @@
 /** Kernels alone, at the shapes of the models: what each computes and moves, and a call of it. */
 import { nf4 } from '@weftjs/quant'
 import type { Tensor, Tensor2D, Weight } from '@weftjs/spec'
-import { attention, crossEntropy, gradients, linear, matMul, rmsNorm, tensor } from '@weftjs/tensor'
+import { attention, crossEntropy, gradients, linear, matMul, rmsNorm, tensor, tidy } from '@weftjs/tensor'
 import { packed } from '@weftjs/weight'
 import { SMOL, valuesOf } from './shape.ts'
 
@@ -9,7 +9,9 @@ import { SMOL, valuesOf } from './shape.ts'
 export interface Case {
   readonly name: string
   /** makes the inputs; → the call, whose result is disposed by whoever times it */
-  make(): () => Tensor | Tensor[]
+  make(plain: boolean): () => Tensor | Tensor[]
+  /** `make` itself knows the plain way; otherwise it is the reference of every kernel that the call reaches */
+  readonly ownPlain?: boolean
   /** multiplications and additions of a call */
   readonly flop?: number
   /** bytes that a call must read and write at the least */
@@ -41,6 +43,11 @@ const gemm: Cases = (software) => {
       const [x, w] = [made(rows, inner), made(columns, inner)]
       return () => linear(x, w)
     })
+  // these wait for memory, not for arithmetic
+  const skinny = (name: string, rows: number, inner: number, columns: number): Case => {
+    const { flop: _, ...rest } = forward(name, rows, inner, columns)
+    return { ...rest, bytes: 4 * (rows * inner + inner * columns + rows * columns) }
+  }
   return [
     forward('x·Wᵀ', m, D, F),
     product('dy·W', m, F, D, () => {
@@ -52,8 +59,8 @@ const gemm: Cases = (software) => {
       return () => matMul(dy, x, true)
     }),
     forward('head', m, D, V),
-    forward('rank 8', m, D, 8),
-    forward('one row', 1, D, V),
+    skinny('rank 8', m, D, 8),
+    skinny('one row', 1, D, V),
   ]
 }
 
@@ -100,25 +107,29 @@ const rmsnorm: Cases = (software) => {
   ]
 }
 
-/** NF4 with double quantization, as `qlora-step` has it */
+/** NF4 with double quantization, as `qlora-step` has it; the plain way decodes the matrix first, and multiplies by it */
 const dequant: Cases = (software) => {
   const weight = (): Weight => packed(nf4({ double: true }), made(F, D) as Tensor2D)
+  const apply = (w: Weight, x: Tensor, plain: boolean): Tensor => (plain ? linear(x, w.dense()) : w.apply(x))
   const rows = software ? [1, 32] : [1, 16, 256]
   const most = rows.at(-1)!
   return [
     ...rows.map((m) => ({
       name: `x·Wᵀ, ${m}x${D}x${F}`,
-      make: () => {
+      ownPlain: true,
+      make: (plain: boolean) => {
         const [w, x] = [weight(), made(m, D)]
-        return () => w.apply(x)
+        return () => tidy(() => apply(w, x, plain))
       },
-      flop: 2 * m * D * F,
+      // a single row waits for the codes to come from memory
+      ...(m === 1 ? { bytes: (4.127 / 8) * D * F } : { flop: 2 * m * D * F }),
     })),
     {
       name: `x·Wᵀ and dy·W, ${most}x${D}x${F}`,
-      make: () => {
+      ownPlain: true,
+      make: (plain: boolean) => {
         const [w, x, dy] = [weight(), made(most, D), made(most, F)]
-        return () => both(() => w.apply(x), [x], dy)
+        return () => both(() => apply(w, x, plain), [x], dy)
       },
       flop: 4 * most * D * F,
     },

@@ -17,10 +17,10 @@ interface Options {
 await serve(async ({ kernel, backend, plain, software }: Options) => {
   const gpu = backend === 'webgpu'
   const { device } = gpu ? await nodeWebgpu() : await wasm()
-  kernels.plain = plain
   const cases: { run: ReturnType<Case['make']>; calls: number; c: Case }[] = []
   for (const c of kernelCases[kernel]!(gpu && software)) {
-    const run = c.make()
+    kernels.plain = plain && !c.ownPlain
+    const run = c.make(plain)
     cases.push({ run, calls: await callsFor(run, gpu), c })
   }
   const n = 2048
