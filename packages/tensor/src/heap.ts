@@ -46,6 +46,23 @@ export const threads = (): number => {
 export const inThreads = (module: HeapModule, routine: string, calls: readonly (readonly number[])[]): void =>
   loaded(module)!.each(routine, calls)
 
+/** Calls a routine for n things in as many parts as there are threads, none smaller than `least`; `f` gives a part's arguments. */
+export const inParts = (
+  module: HeapModule,
+  routine: string,
+  { n, least }: { n: number; least: number },
+  f: (from: number, count: number) => readonly number[],
+): void => {
+  const parts = Math.max(1, Math.min(n >= 2 * least ? threads() : 1, Math.floor(n / least)))
+  const calls: (readonly number[])[] = []
+  for (let i = 0, from = 0; i < parts; i++) {
+    const to = Math.floor((n * (i + 1)) / parts)
+    calls.push(f(from, to - from))
+    from = to
+  }
+  inThreads(module, routine, calls)
+}
+
 /** Byte address of a tensor on the heap. It stays; views of the heap do not: the next tensor made may replace them. */
 export const addressOf = (t: TensorInfo): number => address(backend() as unknown as WasmBackend, t)
 

@@ -1,5 +1,5 @@
 import { backend, scalar } from '@tensorflow/tfjs-core'
-import { addressOf, heapBytes, output, routines } from '../../heap.ts'
+import { addressOf, heapBytes, inParts, output, routines } from '../../heap.ts'
 import { gemmOf } from '../../wasm/batch-matmul.ts'
 import * as module from '../../wasm/cross-entropy.generated.ts'
 import type { WasmBackend } from '../../wasm/heap.ts'
@@ -7,11 +7,14 @@ import type { Pass } from '../cross-entropy.ts'
 
 type Six = [number, number, number, number, number, number]
 
+/** logits that are worth a thread: about 0.1 ms */
+const PART = 2 ** 17
+
 /** One piece of logits for all rows in turn; the gradients are written where they stay. */
 export const crossEntropyOnHeap: Pass = ({ hidden, head, targets, weights }, { rows, softcap = 0 }, wants) => {
-  const [gemm, run] = [gemmOf(backend() as unknown as WasmBackend), routines(module)?.['crossEntropy']]
+  const gemm = gemmOf(backend() as unknown as WasmBackend)
   const floats = [hidden, head, weights]
-  if (!gemm || !run || targets.dtype !== 'int32') return undefined
+  if (!gemm || !routines(module) || targets.dtype !== 'int32') return undefined
   if (!floats.every((t) => t.dtype === 'float32' && t.size > 0)) return undefined
   const [[N, D], V] = [hidden.shape as [number, number], head.shape[0]!]
   const [slopes, most] = [wants('hidden') || wants('head'), Math.min(rows, N)]
@@ -24,7 +27,10 @@ export const crossEntropyOnHeap: Pass = ({ hidden, head, targets, weights }, { r
     const m = Math.min(most, N - from)
     const here = x + 4 * D * from
     gemm({ m, n: V, k: D, transposeA: false, transposeB: true, a: here, b: w, c: z })
-    run(z, t + 4 * from, p + 4 * from, s, m, V, softcap, slopes ? 1 : 0)
+    inParts(module, 'crossEntropy', { n: m, least: Math.ceil(PART / V) }, (row, count) => {
+      const at = 4 * (from + row)
+      return [z + 4 * V * row, t + at, p + at, s + 8 * row, count, V, softcap, slopes ? 1 : 0]
+    })
     const found = new Float32Array(heapBytes(s, 8 * m).slice().buffer)
     const factors = new Float32Array(heapBytes(p + 4 * from, 4 * m).slice().buffer)
     for (let i = 0; i < m; i++)
