@@ -74,10 +74,9 @@ const fingerprint = (source: string): string => {
 
 const moduleText = async (source: string): Promise<string> => {
   const [simd, relaxed] = [await compile(source, false), await compile(source, true)]
+  const base64 = (name: string, bytes: Buffer): string => `export const ${name} = '${bytes.toString('base64')}'\n`
   return `// Written by \`npm run generate\` from ${source} (${fingerprint(source)}).\n
-export const simd = '${simd.toString('base64')}'
-export const relaxed = ${simd.equals(relaxed) ? 'simd' : `\n  '${relaxed.toString('base64')}'`}
-`
+${base64('simd', simd)}${simd.equals(relaxed) ? '' : base64('relaxed', relaxed)}`
 }
 
 /** modules that are not of their sources as they are now */

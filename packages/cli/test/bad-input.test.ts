@@ -207,7 +207,7 @@ describe('out of memory', () => {
     await fails(
       folder,
       run(...set('train.batch=1000000000000')),
-      /out of memory \(.*\); lower train\.batch or train\.length, quantize the base/,
+      /out of memory \(.*\); lower train\.batch or train\.length, set train\.recompute, quantize the base/,
     )
   })
 })

@@ -136,7 +136,9 @@ describe('what lower layers say, with a remedy', () => {
     new Error('Failed to create buffer: Out of memory'),
     new Error('Buffer size (8589934592) exceeds the max buffer size limit (4294967296)'),
   ])('out of memory: %s', (error) => {
-    expect(explain(error)).toMatch(/^out of memory \(.+\); lower train\.batch or train\.length, quantize the base/)
+    expect(explain(error)).toMatch(
+      /^out of memory \(.+\); lower train\.batch or train\.length, set train\.recompute, quantize the base/,
+    )
   })
 
   it.each([

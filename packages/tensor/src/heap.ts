@@ -4,10 +4,10 @@ import { address, memoryOf, type WasmBackend } from './wasm/heap.ts'
 import type { Threaded } from './wasm/pool.ts'
 import { poolOf } from './wasm/threads.ts'
 
-/** base64 of a module that imports its memory as `env.memory` and brings no data; `relaxed` uses relaxed SIMD */
+/** base64 of a module that imports its memory as `env.memory` and brings no data; `relaxed` uses relaxed SIMD, where that differs */
 export interface HeapModule {
   readonly simd: string
-  readonly relaxed: string
+  readonly relaxed?: string
 }
 /** A routine takes addresses in bytes, whole numbers and floats. */
 export type Routines = Readonly<Record<string, (...values: number[]) => number>>
@@ -17,7 +17,9 @@ const bytesOf = (base64: string): Uint8Array<ArrayBuffer> => Uint8Array.from(ato
 const instances = new WeakMap<object, Map<HeapModule, Threaded | undefined>>()
 
 const instantiate = (module: HeapModule, current: WasmBackend): Threaded | undefined => {
-  const bytes = [module.relaxed, module.simd].map(bytesOf).find((b) => WebAssembly.validate(b))
+  const bytes = [module.relaxed, module.simd]
+    .flatMap((text) => (text ? [bytesOf(text)] : []))
+    .find((b) => WebAssembly.validate(b))
   return memoryOf(current) && bytes && poolOf(current).load(bytes)
 }
 

@@ -17,7 +17,7 @@ import { type Form, heightOf, sumParts, type Tile, threadsOf, tiled, widthOf } f
  * The tilings, chosen by shape. A workgroup reads (height + width)·k numbers for height·width·k multiplications: large
  * tiles read less, small ones leave work for more of the GPU, and flat ones waste nothing on a rank of 8.
  */
-export const TILES = {
+export const TILES: Readonly<Record<'huge' | 'large' | 'square' | 'tall' | 'flat', Tile>> = {
   /** 128 × 128, by 256 threads */
   huge: { across: 16, down: 16, lanes: 1, rows: 8, columns: 8, depth: 8 },
   /** 64 × 64 */
@@ -28,7 +28,7 @@ export const TILES = {
   tall: { across: 2, down: 8, lanes: 4, rows: 4, columns: 4, depth: 32 },
   /** 8 × 32 */
   flat: { across: 8, down: 2, lanes: 4, rows: 4, columns: 4, depth: 32 },
-} as const satisfies Record<string, Tile>
+}
 
 /** rows that a product without tiles takes */
 const THIN = 4
