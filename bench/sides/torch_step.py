@@ -22,6 +22,7 @@ if o.get("checkpointing"):
     model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     model.enable_input_require_grads()
 model.train()
+facts["attention"] = model.config._attn_implementation
 trained = [p for p in model.parameters() if p.requires_grad]
 facts["trained"] = sum(p.numel() for p in trained)
 optimizer = torch.optim.AdamW(trained, lr=1e-3)
@@ -36,4 +37,4 @@ def unit():
     return {"check": float(loss.detach())}
 
 
-common.serve(unit, facts, unit()["check"])
+common.serve(unit, facts, None if o.get("cold") else unit()["check"])
