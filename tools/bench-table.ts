@@ -1,11 +1,15 @@
-/** The README's table of figures, from the newest full run that bench/results keeps. */
+/** The tables of figures, from the newest full run that bench/results keeps: whole jobs for the README, all for bench's. */
 import { existsSync, readdirSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { digits } from '../bench/harness/report.ts'
 import type { Report } from '../bench/harness/types.ts'
 import { read, root } from './source.ts'
 
 const folder = 'bench/results'
+
+/** what a user waits for, in the README's order; the rest are kernels alone */
+const JOBS = ['lora-step', 'lora-step-gpu', 'qlora-step', 'full-step', 'generate', 'load', 'long']
+const place = ({ name }: Report): number => (JOBS.includes(name) ? JOBS.indexOf(name) : JOBS.length)
 
 /** the newest by the date in its name; undefined before there is any */
 const newest = (): string | undefined =>
@@ -32,16 +36,19 @@ export const rowsOf = (reports: readonly Report[]): string[][] =>
       ]),
   )
 
-/** the table and where it comes from, or what to do before there is one */
+/** the table, with links from `from`, and where it comes from; or what to do before there is one */
 export const benchTable = (
   table: (head: readonly string[], rows: readonly (readonly string[])[]) => string,
+  { from, all }: { from: string; all: boolean },
 ): string => {
   const file = newest()
   if (!file) return 'No full run has been kept yet: `npm run bench -- all --keep` makes one.'
-  const reports = JSON.parse(read(join(folder, file))) as Report[]
+  const reports = (JSON.parse(read(join(folder, file))) as Report[])
+    .filter((r) => all || JOBS.includes(r.name))
+    .sort((a, b) => place(a) - place(b))
   const { date, machine, threads } = reports[0]!
   return [
-    `On ${machine}; ${threads} threads on both sides, ${date.slice(0, 10)} ([every figure](${folder}/${file})).`,
+    `On ${machine}; ${threads} threads on both sides, ${date.slice(0, 10)} ([every figure](${relative(from, join(folder, file))})).`,
     'A ratio above 1 is in our favour, for time and for memory alike; in brackets the least and the most of all pairs.',
     '',
     table(['benchmark', 'figure', 'ours', 'beside', 'theirs', 'ratio', 'goal'], rowsOf(reports)),

@@ -84,7 +84,7 @@ export const methods: readonly Method[] = ${JSON.stringify(methods)}
 /** path and text of every generated file */
 export const generated = (): [path: string, text: string][] => {
   const methods = allMethods()
-  const figures = between('README.md', 'bench', benchTable(table))
+  const figures = between('README.md', 'bench', benchTable(table, { from: '.', all: false }))
   const readme = between('README.md', 'packages', packageTable(), figures)
   return [
     ['README.md', between('README.md', 'methods', methodTable(methods, '.', true), readme)],
@@ -93,6 +93,7 @@ export const generated = (): [path: string, text: string][] => {
       const own = methods.filter((m) => m.family === f)
       return [path, between(path, 'methods', methodTable(own, `packages/${f}`, false))]
     }),
+    ['bench/README.md', between('bench/README.md', 'bench', benchTable(table, { from: 'bench', all: true }))],
     ['llms.txt', llms(methods)],
     ['packages/cli/src/methods.generated.ts', formatted('packages/cli/src/methods.generated.ts', listing(methods))],
   ]

@@ -8,7 +8,7 @@ import type { Facts, Ran, Side, Unit } from './types.ts'
 type Said =
   | { readonly event: 'ready'; readonly facts: Facts; readonly check?: number }
   | { readonly event: 'unit'; readonly unit: Unit; readonly cpu: number; readonly check?: number }
-  | { readonly event: 'end'; readonly peak: number }
+  | { readonly event: 'end'; readonly peak: number; readonly cpu: number }
 export const MARK = '@weft '
 
 export interface Running {
@@ -17,8 +17,8 @@ export interface Running {
   readonly facts: Facts
   /** one unit; `cpu` is the milliseconds that the side has computed within */
   go(): Promise<{ unit: Unit; cpu: number }>
-  /** lets it end and tells what remains */
-  end(): Promise<Pick<Ran, 'peak' | 'checks' | 'facts' | 'label'>>
+  /** lets it end and tells what remains; `cpu` is all that it has computed, in milliseconds */
+  end(): Promise<Pick<Ran, 'peak' | 'checks' | 'facts' | 'label'> & { readonly cpu: number }>
   kill(): void
 }
 
@@ -34,13 +34,14 @@ export interface StartOptions {
 const folder = fileURLToPath(new URL('../sides/', import.meta.url))
 const root = fileURLToPath(new URL('../../', import.meta.url))
 
-const environment = async (side: Side, { threads, keepEnv }: StartOptions): Promise<NodeJS.ProcessEnv> => {
+const environment = async (side: Side, { threads, keepEnv, python }: StartOptions): Promise<NodeJS.ProcessEnv> => {
   const n = String(threads)
   const env: NodeJS.ProcessEnv = {
     ...process.env,
     ...(side.gpu && (await softwareVulkan())),
     ...{ OPENBLAS_NUM_THREADS: n, OMP_NUM_THREADS: n, MKL_NUM_THREADS: n, VECLIB_MAXIMUM_THREADS: n },
     ...{ TOKENIZERS_PARALLELISM: 'false', HF_HUB_OFFLINE: '1', PYTHONWARNINGS: 'ignore' },
+    ...(python && { WEFT_BENCH_PYTHON: python }),
     ...side.env,
   }
   // a core type or a cache size that somebody has set for another program
@@ -107,10 +108,10 @@ export const start = async (side: Side, options: StartOptions): Promise<Running>
       return { unit, cpu }
     },
     end: async () => {
-      const { peak } = await next('end', 'end')
+      const { peak, cpu } = await next('end', 'end')
       over = new Error(`${side.label}: has ended`)
       child.stdin!.end()
-      return { label: side.label, peak, checks, facts }
+      return { label: side.label, peak, cpu, checks, facts }
     },
     kill: () => {
       over ??= new Error(`${side.label}: was ended`)

@@ -34,7 +34,7 @@ def serve(unit, facts, check=None):
             say(event="unit", unit=said, cpu=cpu() - before, **({} if check is None else {"check": check}))
         elif word == "end":
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            say(event="end", peak=peak if sys.platform == "darwin" else peak * 1024)
+            say(event="end", peak=peak if sys.platform == "darwin" else peak * 1024, cpu=cpu())
             return
 
 

@@ -36,7 +36,7 @@ export const serve = async <O>(setup: (options: O & { threads: number }) => Prom
       })
     } else if (word === 'end') {
       // kilobytes, but bytes on macOS before libuv 1.45; Node gives kilobytes everywhere
-      say({ event: 'end', peak: (await work.peak?.()) ?? process.resourceUsage().maxRSS * 1024 })
+      say({ event: 'end', peak: (await work.peak?.()) ?? process.resourceUsage().maxRSS * 1024, cpu: cpu() })
       await work.close?.()
       process.exit(0)
     }

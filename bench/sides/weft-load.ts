@@ -1,5 +1,5 @@
 /** Opens a checkpoint with ours and runs a first forward pass; counts the bytes that are read. */
-import { readFile, stat } from 'node:fs/promises'
+import { open, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { attach, loadNetwork } from '@weftjs/model'
 import { dispose, rng, tensor, tensorsIn, tidy, wasm } from '@weftjs/tensor'
@@ -39,7 +39,12 @@ const needed = async (path: string): Promise<number> => {
   const index = await readFile(join(path, 'model.safetensors.index.json'))
   const shards = new Set(Object.values(JSON.parse(index.toString()).weight_map as Record<string, string>))
   let bytes = index.length + (await stat(join(path, 'config.json'))).size
-  for (const shard of shards) bytes += 8 + Number((await readFile(join(path, shard))).readBigUInt64LE(0))
+  for (const shard of shards) {
+    const file = await open(join(path, shard))
+    const { buffer } = await file.read(Buffer.alloc(8), 0, 8, 0)
+    bytes += 8 + Number(buffer.readBigUInt64LE(0))
+    await file.close()
+  }
   return bytes + tensorsOf(SMOL).reduce((n, [, shape]) => n + 4 * shape.reduce((a, b) => a * b, 1), 0)
 }
 
