@@ -1,16 +1,22 @@
 import { defaultClientConditions, defineConfig, type Plugin } from 'vite'
 
-/** What the page and its workers may do: nothing from elsewhere, no code from strings; WebAssembly may be compiled. */
+/**
+ * What the page and its workers may do: nothing from elsewhere, no code from strings; WebAssembly may be compiled. The
+ * threads of the wasm backend start from Blobs of our own.
+ */
 const policy = [
   "default-src 'none'",
   "script-src 'self' 'wasm-unsafe-eval'",
-  "worker-src 'self'",
+  "worker-src 'self' blob:",
   "style-src 'self'",
   "img-src 'self' data:",
-  "connect-src 'self'",
+  "connect-src 'self' blob:",
   "base-uri 'none'",
   "form-action 'none'",
 ].join('; ')
+
+/** alone in its process, the page may share memory among threads */
+const isolation = { 'cross-origin-opener-policy': 'same-origin', 'cross-origin-embedder-policy': 'require-corp' }
 
 /** in the page itself, so that it holds on any static server; a worker takes its policy from the header alone */
 const meta: Plugin = {
@@ -47,9 +53,9 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     chunkSizeWarningLimit: 1500,
   },
-  server: { fs: { allow: ['../..'] } },
+  server: { fs: { allow: ['../..'] }, headers: isolation },
   preview: {
     host: '127.0.0.1',
-    headers: { 'content-security-policy': policy, 'x-content-type-options': 'nosniff' },
+    headers: { 'content-security-policy': policy, 'x-content-type-options': 'nosniff', ...isolation },
   },
 })

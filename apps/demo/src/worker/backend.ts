@@ -6,7 +6,7 @@ import type { Choice, Device } from '../protocol.ts'
 const paths = {
   'tfjs-backend-wasm.wasm': plain,
   'tfjs-backend-wasm-simd.wasm': simd,
-  // must be named and is never loaded: the page is not cross-origin isolated, so it has no threads
+  // must be named and is never loaded: our own threads work on the memory of the module above
   'tfjs-backend-wasm-threaded-simd.wasm': simd,
 }
 

@@ -42,6 +42,8 @@ export const sharedPaths = async (
     const bytes = sharing(await read(paths))
     if (!WebAssembly.validate(bytes)) return undefined
     const url = URL.createObjectURL(new Blob([bytes], { type: 'application/wasm' }))
+    // a page's policy may forbid it: `connect-src` must list blob:
+    if (!isNode()) await fetch(url)
     // tfjs would wait for ever where a page's policy or a test's own fetch does not give it back
     const given = await fetch(url)
     if (!given.ok || (await given.arrayBuffer()).byteLength !== bytes.length) return undefined
