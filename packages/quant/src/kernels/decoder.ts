@@ -1,6 +1,6 @@
 import type { Tensor } from '@weftjs/tensor'
-import type { Decoder } from '@weftjs/tensor/decoded'
-import { addressOf, heapBytes, output, routines } from '@weftjs/tensor/heap'
+import type { Decode, Decoder } from '@weftjs/tensor/decoded'
+import { addressOf, heapBytes, inParts, output, routines } from '@weftjs/tensor/heap'
 import * as module from '../wasm/decode.generated.ts'
 import { byteAt, FOUR_TIMES, workgroupTable } from './shader.ts'
 import type { Table } from './table.ts'
@@ -30,6 +30,17 @@ const place = (tables: readonly Float32Array[], more = 0): number[] => {
   })
 }
 
+/** numbers that are worth a thread: about 0.03 ms */
+const PART = 2 ** 17
+/** by a routine that takes `values`, the range and where it goes; a part begins where a byte does */
+const inThreads =
+  (routine: string, values: readonly number[]): Decode =>
+  (from, to, at) =>
+    inParts(module, routine, { n: Math.ceil((to - from) / 8), least: PART / 8 }, (first, count) => {
+      const start = from + 8 * first
+      return [...values, start, Math.min(start + 8 * count, to), at + 32 * first]
+    })
+
 /** codes of a table's levels times the scales of blocks of n numbers, plus `shift` of each block */
 export const tableDecoder = (
   q: Tensor,
@@ -43,18 +54,18 @@ export const tableDecoder = (
     const ours = routines(module)
     if (!ours || (levels.length !== 16 && shift)) return undefined
     const aq = addressOf(q)
-    const decode = (levels.length === 16 ? ours['four'] : ours['eight'])!
+    const routine = levels.length === 16 ? 'four' : 'eight'
     const move = shift ? addressOf(shift) : 0
     if (!('codes' in scale)) {
       const [al] = place([lookup])
       const as = addressOf(scale)
-      return (from, to, at) => decode(aq, al!, as, move, block, from, to, at)
+      return inThreads(routine, [aq, al!, as, move, block])
     }
     const blocks = Math.ceil(n / block)
     const [al, an, as] = place([lookup, scale.table.lookup], blocks)
     const nested = [scale.codes, an!, scale.scale, scale.offset].map((t) => (typeof t === 'number' ? t : addressOf(t)))
     ours['eight']!(...nested, scale.block, 0, blocks, as!)
-    return (from, to, at) => decode(aq, al!, as!, move, block, from, to, at)
+    return inThreads(routine, [aq, al!, as!, move, block])
   },
   shader: () => {
     const nested = 'codes' in scale ? scale : undefined
@@ -99,9 +110,8 @@ fn weightsAt(i: u32) -> vec4f {
 /** signed 8-bit codes times the scale of each row, times `unit` */
 export const linearDecoder = (q: Tensor, scale: Tensor, unit: number, width: number): Decoder => ({
   heap: () => {
-    const linear = routines(module)?.['linear']
-    const [aq, as] = [addressOf(q), addressOf(scale)]
-    return linear && ((from, to, at) => linear(aq, as, unit, width, from, to, at))
+    if (!routines(module)) return undefined
+    return inThreads('linear', [addressOf(q), addressOf(scale), unit, width])
   },
   shader: () => ({
     name: `linear ${unit}`,
