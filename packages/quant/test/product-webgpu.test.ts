@@ -1,4 +1,4 @@
-import { nodeWebgpu } from '@weftjs/tensor/node-webgpu'
+import { hasGpuFiles, nodeWebgpu } from '@weftjs/tensor/node-webgpu'
 import { beforeAll, describe, it } from 'vitest'
 import { type Case, CODECS, compare } from './products.ts'
 
@@ -17,7 +17,8 @@ const CASES: readonly (readonly [keyof typeof CODECS, readonly Case[]])[] = [
   ['f16', [ODD, FOURS]],
 ]
 
-describe('products with a packed weight on webgpu', () => {
+// `npm test` brings a software adapter where there is no GPU
+describe.skipIf(!(await hasGpuFiles()))('products with a packed weight on webgpu', () => {
   beforeAll(async () => {
     await nodeWebgpu()
   })

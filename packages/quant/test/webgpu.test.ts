@@ -1,6 +1,6 @@
 import type { Codec, Tensor2D } from '@weftjs/spec'
 import { cpu, rng, tensor, tensor1d } from '@weftjs/tensor'
-import { nodeWebgpu } from '@weftjs/tensor/node-webgpu'
+import { hasGpuFiles, nodeWebgpu } from '@weftjs/tensor/node-webgpu'
 import { dense, packed } from '@weftjs/weight'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { bf16, dynamic8, f16, fp4, int8, nf4, quantize } from '../src/index.ts'
@@ -38,7 +38,8 @@ const results = async (codec: Codec): Promise<Found> => {
   return found
 }
 
-describe('webgpu does as cpu does', () => {
+// `npm test` brings a software adapter where there is no GPU
+describe.skipIf(!(await hasGpuFiles()))('webgpu does as cpu does', () => {
   const wanted = new Map<string, Found>()
   beforeAll(async () => {
     await cpu()
