@@ -1,4 +1,4 @@
-import { f16 } from '../../tensor/assembly/lib/half'
+import { bfloats, halves } from '../../tensor/assembly/lib/half'
 
 /** Packed matrices → float32: numbers [from, to) of the matrix row by row, of which `block` share a scale. */
 
@@ -109,23 +109,10 @@ export function linear(q: usize, scale: usize, unit: f32, block: i32, from: i32,
 
 /** bfloat16 */
 export function bfloat(q: usize, from: i32, to: i32, y: usize): void {
-  q += (<usize>from) << 1
-  const zero = i16x8.splat(0)
-  for (; from + 8 <= to; from += 8, q += 16, y += 32) {
-    const w = v128.load(q)
-    v128.store(y, i16x8.shuffle(zero, w, 0, 8, 1, 9, 2, 10, 3, 11))
-    v128.store(y, i16x8.shuffle(zero, w, 4, 12, 5, 13, 6, 14, 7, 15), 16)
-  }
-  for (; from < to; from++, q += 2, y += 4) store<u32>(y, (<u32>load<u16>(q)) << 16)
+  bfloats(q + ((<usize>from) << 1), y, to - from)
 }
 
 /** float16 */
 export function half(q: usize, from: i32, to: i32, y: usize): void {
-  q += (<usize>from) << 1
-  for (; from + 8 <= to; from += 8, q += 16, y += 32) {
-    const w = v128.load(q)
-    v128.store(y, f16(w))
-    v128.store(y, f16(i64x2.shuffle(w, w, 1, 1)), 16)
-  }
-  for (; from < to; from++, q += 2, y += 4) store<f32>(y, f32x4.extract_lane(f16(i16x8.splat(<i16>load<u16>(q))), 0))
+  halves(q + ((<usize>from) << 1), y, to - from)
 }
