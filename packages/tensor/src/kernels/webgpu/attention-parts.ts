@@ -1,15 +1,6 @@
-import type { Tensor } from '@tensorflow/tfjs-core'
+import type { Attrs, Inputs } from '../attention.ts'
 import type { Gpu } from './program.ts'
 
-export type Inputs = { q: Tensor; k: Tensor; v: Tensor; bias: Tensor | undefined }
-export interface Attrs {
-  readonly scale: number
-  readonly causal: boolean
-  readonly window: number | undefined
-  readonly softcap: number | undefined
-  /** of a cache with room for more: how many are there */
-  readonly keys?: number
-}
 /** what the code of a shader depends on: head width, queries and keys held at a time */
 export interface Form {
   readonly width: number

@@ -1,18 +1,7 @@
 import type { Tensor } from '@tensorflow/tfjs-core'
 import type { Faster } from '../../kernel.ts'
-import {
-  type Attrs,
-  type Form,
-  formOf,
-  type Inputs,
-  load,
-  NONE,
-  nameOf,
-  own,
-  scoring,
-  THREADS,
-  uniforms,
-} from './attention-parts.ts'
+import type { Attrs, Inputs } from '../attention.ts'
+import { type Form, formOf, load, NONE, nameOf, own, scoring, THREADS, uniforms } from './attention-parts.ts'
 import { type Call, dispatch, type Gpu, type Program, plainFloats, track } from './program.ts'
 
 /** One pass over the keys: softmax with a running maximum  —  Milakov & Gimelshein, arXiv:1805.02867; Dao et al., arXiv:2205.14135 */
