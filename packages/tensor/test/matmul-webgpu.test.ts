@@ -1,19 +1,15 @@
-import { backend, type Tensor, type TensorInfo, tensor } from '@tensorflow/tfjs-core'
+import { type Tensor, type TensorInfo, tensor } from '@tensorflow/tfjs-core'
 import fc from 'fast-check'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { multiply, TILES, tiles } from '../src/kernels/webgpu/matmul.ts'
 import { dispatch, type Gpu, source } from '../src/kernels/webgpu/program.ts'
 import { type Form, heightOf, tiled, widthOf } from '../src/kernels/webgpu/tiled.ts'
-import { hasGpuFiles, nodeWebgpu } from '../src/node-webgpu.ts'
+import { refused, startGpu, there } from './gpu.ts'
 
-const there = await hasGpuFiles()
-const refused: string[] = []
 let gpu: Gpu
 beforeAll(async () => {
   if (!there) return
-  await nodeWebgpu()
-  gpu = backend() as unknown as Gpu
-  gpu.device.addEventListener('uncapturederror', (e) => refused.push((e as GPUUncapturedErrorEvent).error.message))
+  gpu = await startGpu()
 })
 
 interface Case {

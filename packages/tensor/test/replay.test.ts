@@ -1,19 +1,15 @@
-import { backend, env, setBackend } from '@tensorflow/tfjs-core'
+import { env, setBackend } from '@tensorflow/tfjs-core'
 import { beforeAll, describe, expect, it } from 'vitest'
 import * as w from '../src/index.ts'
 import type { Gpu } from '../src/kernels/webgpu/program.ts'
-import { hasGpuFiles, nodeWebgpu } from '../src/node-webgpu.ts'
+import { refused, startGpu, there } from './gpu.ts'
 
-const there = await hasGpuFiles()
-const refused: string[] = []
 let gpu: Gpu
 beforeAll(async () => {
   await w.cpu()
   if (!there) return
-  await nodeWebgpu()
+  gpu = await startGpu()
   env().set('WEBGPU_CPU_FORWARD', false)
-  gpu = backend() as unknown as Gpu
-  gpu.device.addEventListener('uncapturederror', (e) => refused.push((e as GPUUncapturedErrorEvent).error.message))
 })
 const numbers = async (t: w.Tensor): Promise<number[]> => [...(await t.data())]
 const all = async (ts: Readonly<Record<string, w.Tensor>>): Promise<Record<string, number[]>> =>

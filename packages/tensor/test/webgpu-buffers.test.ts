@@ -1,19 +1,15 @@
-import { backend, env } from '@tensorflow/tfjs-core'
+import { env } from '@tensorflow/tfjs-core'
 import { beforeAll, describe, expect, it } from 'vitest'
 import * as w from '../src/index.ts'
 import { pool } from '../src/kernels/webgpu/buffers.ts'
 import { dispatch, type Gpu, type Program, track } from '../src/kernels/webgpu/program.ts'
-import { hasGpuFiles, nodeWebgpu } from '../src/node-webgpu.ts'
+import { refused, startGpu, there } from './gpu.ts'
 
-const there = await hasGpuFiles()
-const refused: string[] = []
 let gpu: Gpu
 beforeAll(async () => {
   if (!there) return
-  await nodeWebgpu()
+  gpu = await startGpu()
   env().set('WEBGPU_CPU_FORWARD', false)
-  gpu = backend() as unknown as Gpu
-  gpu.device.addEventListener('uncapturederror', (e) => refused.push((e as GPUUncapturedErrorEvent).error.message))
 })
 const numbers = async (t: w.Tensor): Promise<number[]> => [...(await t.data())]
 

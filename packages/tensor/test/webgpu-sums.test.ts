@@ -1,4 +1,3 @@
-import { backend } from '@tensorflow/tfjs-core'
 import { beforeAll, describe, expect, it } from 'vitest'
 import * as w from '../src/index.ts'
 import {
@@ -10,16 +9,12 @@ import {
   total,
   track,
 } from '../src/kernels/webgpu/program.ts'
-import { hasGpuFiles, nodeWebgpu } from '../src/node-webgpu.ts'
+import { refused, startGpu, there } from './gpu.ts'
 
-const there = await hasGpuFiles()
-const refused: string[] = []
 let gpu: Gpu
 beforeAll(async () => {
   if (!there) return
-  await nodeWebgpu()
-  gpu = backend() as unknown as Gpu
-  gpu.device.addEventListener('uncapturederror', (e) => refused.push((e as GPUUncapturedErrorEvent).error.message))
+  gpu = await startGpu()
 })
 
 /** the sum of each row, told by every thread; and once more, as shaders sum twice */
