@@ -40,7 +40,7 @@ export const contracts = {
   lora: ['Adapter'],
   quant: ['Codec'],
   merge: ['Merge'],
-  optim: ['Transform', 'Estimator', 'Schedule'],
+  optim: ['Transform', 'Estimator', 'Schedule', 'Choice'],
   data: ['Stage', 'AsyncIterable'],
 } as const
 export type Family = keyof typeof contracts
@@ -157,4 +157,21 @@ export const methods = (family: Family): Method[] =>
           return cited ? [{ name, family, ...cited, file, subpath }] : []
         })
     })
-export const allMethods = (): Method[] => families.flatMap(methods)
+/** Methods that live elsewhere than in the family that people look for them in: their docstring says `@family lora`. */
+export const guests = (): Method[] =>
+  ['model', 'weight', ...families].flatMap((pkg) =>
+    files(`packages/${pkg}/src`).flatMap((file) =>
+      exported(parse(file)).flatMap(({ name, doc }) => {
+        const family = /@family (\w+)/.exec(doc)?.[1] as Family | undefined
+        const cited = citation(doc)
+        if (!family || !cited) return []
+        const deep = file.slice(`packages/${pkg}/src/`.length, -'.ts'.length)
+        return [{ name, family, ...cited, file, subpath: pkg === 'model' ? '@weftjs/model' : `@weftjs/${pkg}/${deep}` }]
+      }),
+    ),
+  )
+export const allMethods = (): Method[] => {
+  const strangers = guests()
+  const own = families.flatMap(methods).filter((m) => !strangers.some((g) => g.file === m.file && g.name === m.name))
+  return families.flatMap((f) => [...own, ...strangers].filter((m) => m.family === f))
+}

@@ -3,7 +3,7 @@
  * @packageDocumentation
  */
 export { type LoraOptions, type LoraState, lora } from './lora.ts'
-export { type Attached, type FromPeft, fromPeft, loadPeft, type PeftTensor, peftTensors } from './peft.ts'
-export { type PeftConfig, peftConfig, readPeftConfig } from './peft-config.ts'
-export { peftConfigOf, type SavePeftOptions, savePeft, toPeft } from './save-peft.ts'
-export { type PeftTargets, peftTargets, peftTrained } from './target.ts'
+export { type PeftConfig, peftConfig, readPeftConfig } from './peft/config.ts'
+export { type Attached, type FromPeft, fromPeft, loadPeft, type PeftTensor, peftTensors } from './peft/load.ts'
+export { peftConfigOf, type SavePeftOptions, savePeft, toPeft } from './peft/save.ts'
+export { type PeftTargets, peftTargets, peftTrained } from './peft/target.ts'

@@ -1,7 +1,7 @@
 import type { Adapter, Rng, Site, Tensor2D, Weight } from '@weftjs/spec'
 import { add, div, mul, type Tensor, type Tensor1D, zeros } from '@weftjs/tensor'
 import { lowRank, scale, sum } from '@weftjs/weight'
-import { patterned } from './pattern.ts'
+import { patterned } from './peft/pattern.ts'
 
 export interface LoraOptions {
   /** r */

@@ -5,7 +5,7 @@ import { packed } from '@weftjs/weight'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { lora } from '../src/index.ts'
-import { exactly, patterned, pythonRegExp } from '../src/pattern.ts'
+import { exactly, patterned, pythonRegExp } from '../src/peft/pattern.ts'
 import { distance } from './fixture.ts'
 
 await cpu()
@@ -88,7 +88,7 @@ describe('lora', () => {
       dense: () => zeros([1, 400]) as never,
     }
     const state = { a: ones([1, 400]) as never, b: ones([1, 1]) as never }
-    const context = { site, inputs: {}, inner: [], scratch: new Map(), penalty: () => {} }
+    const context = { site, inputs: {}, inner: [], shared: {}, scratch: new Map(), penalty: () => {} }
     const run = async (training: boolean, seed = 0): Promise<ArrayLike<number>> =>
       adapter.weight!({ ...base, like: () => base as never } as never, state, { ...context, training, rng: rng(seed) })
         .apply(ones([50, 400]))

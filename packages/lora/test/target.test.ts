@@ -4,7 +4,7 @@ import { cpu } from '@weftjs/tensor'
 import { describe, expect, it } from 'vitest'
 import { peftConfig, peftTargets, peftTrained } from '../src/index.ts'
 import { loraScale } from '../src/lora.ts'
-import { peftOptions } from '../src/peft.ts'
+import { peftOptions } from '../src/peft/load.ts'
 import { fixtures, model } from './fixture.ts'
 
 await cpu()

@@ -1,30 +1,22 @@
-import type {
-  Adapter,
-  Attention,
-  InitContext,
-  Network,
-  Params,
-  Rng,
-  RunContext,
-  Scalar,
-  Site,
-  Tensor,
-  Tensor2D,
-  Weight,
-} from '@weftjs/spec'
+import type { Attention, Network, Params, Rng, RunContext, Scalar, Tensor, Tensor2D, Weight } from '@weftjs/spec'
 import { add, keep, recompute, tidy } from '@weftjs/tensor'
-import { dense, matchNames } from '@weftjs/weight'
+import { dense } from '@weftjs/weight'
+import {
+  type Attachment,
+  type AttachOptions,
+  type Binding,
+  type Bound,
+  basesOf,
+  bind,
+  type Chosen,
+  contextOf,
+  group,
+  sharedOf,
+  stateOf,
+} from './bind.ts'
+import { byRows } from './by-rows.ts'
 import type { TransformerConfig } from './config.ts'
-import { type At, match } from './match.ts'
-import { sitesOf } from './sites.ts'
 import { type Cache, type Hooks, type Inputs, type Next, transformer } from './transformer.ts'
-
-export interface Attachment {
-  readonly adapter: Adapter<any>
-  readonly at: At
-  /** stands in the names of its tensors; the adapter's own by default */
-  readonly name?: string
-}
 
 export interface ForwardOptions {
   readonly cache?: Cache
@@ -33,6 +25,13 @@ export interface ForwardOptions {
   readonly rng?: Rng
   /** keep only what goes into each block for the backward pass, which runs the block again */
   readonly recompute?: boolean
+  /**
+   * Names of the attachments that act in this pass, all by default; what trains whole goes by the name `whole`. `[]` is the
+   * network as it was.
+   */
+  readonly adapters?: readonly string[]
+  /** the same for each row of the batch: `[['fr'], ['de'], []]` */
+  readonly rows?: readonly (readonly string[])[]
 }
 
 export interface Pass {
@@ -48,106 +47,53 @@ export interface Pass {
   readonly penalty: Scalar | undefined
 }
 
-/** One adapter at one site. */
-export interface Bound {
-  readonly site: Site
-  readonly adapter: Adapter
-  /** its tensors in `params` and `constants` are `${prefix}.${key}` */
-  readonly prefix: string
-  readonly keys: readonly string[]
-  readonly base: Weight | undefined
-}
-
 /** A network with adapters: `params` is exactly what trains, `constants` what is saved with it but held fixed. */
-export interface Tuned {
-  readonly network: Network<TransformerConfig>
-  readonly sites: readonly Site[]
-  readonly bound: readonly Bound[]
-  readonly params: Params
-  readonly constants: Params
+export interface Tuned extends Binding {
   run(params: Params, inputs: Inputs, options?: ForwardOptions): Pass
   /** ids [B, T] → logits [B, T, V] */
   forward(params: Params, inputs: Inputs, options?: ForwardOptions): { logits: Tensor }
   /** the network with every weight adapter folded in, in the format that each base has */
-  fold(params: Params): Network<TransformerConfig>
-}
-
-/** the adapter's own tensors among all, by the keys that it began with */
-const stateOf = ({ prefix, keys }: Bound, params: Params): Params => {
-  const state: Record<string, Tensor> = {}
-  for (const key of keys) {
-    const found = params[`${prefix}.${key}`]
-    if (found) state[key] = found
-  }
-  return state
+  fold(params: Params, options?: Pick<ForwardOptions, 'adapters'>): Network<TransformerConfig>
 }
 
 /** is a name that of a site or of something below it? */
 const within = (name: string, site: string): boolean => name === site || name.startsWith(`${site}.`)
-
-export interface AttachOptions {
-  /**
-   * Tensors of the network itself that train whole, by glob over their names: `**` for full fine-tuning, `**.bias` for
-   * biases, `head` for a new head. Their values stand in `params` under their own names.
-   */
-  readonly train?: string | readonly string[]
-}
 
 /** Put adapters on a network; the one place where methods meet a model. The network itself is never changed. */
 export const attach = (
   network: Network<TransformerConfig>,
   attachments: readonly Attachment[],
   rng: Rng,
-  { train }: AttachOptions = {},
-): Tuned => {
-  const sites = sitesOf(network)
-  const params: Record<string, Tensor> = {}
-  const constants: Record<string, Tensor> = {}
-  const bound: Bound[] = []
-  const bases = new Map<string, Weight>()
-  if (train !== undefined) Object.assign(params, trainedWhole(network, train))
+  options: AttachOptions = {},
+): Tuned => tunedOf(bind(network, attachments, rng, options))
 
-  for (const { adapter, at, name = adapter.name } of attachments) {
-    const common = new Map<string, Tensor>()
-    for (const site of match(sites, at)) {
-      const prefix = `${site.name}.${name}`
-      if (bound.some((b) => b.prefix === prefix))
-        throw new Error(`${site.name}: two adapters named '${name}' meet here; give one of them a 'name'`)
-      if (adapter.weight && !site.weight && !adapter.around && !adapter.attend)
-        throw new Error(
-          `${site.name} (${site.kind}) has no weight for '${adapter.name}' to adapt; narrow "at" to linear sites`,
-        )
-      const here: Site = bases.has(site.name) ? { ...site, weight: bases.get(site.name)! } : site
-      const context: InitContext = {
-        rng: rng.fork(prefix),
-        shared: (key, make) => {
-          if (!common.has(key)) {
-            const made = tidy(() => keep(make()))
-            common.set(key, made)
-            constants[`${name}.shared.${key}`] = made
-          }
-          return common.get(key) as never
-        },
-      }
-      const { state, trains, base } = adapter.init(here, context)
-      if (base) bases.set(site.name, base)
-      for (const [key, tensor] of Object.entries(state) as [string, Tensor][])
-        (!trains || trains.includes(key) ? params : constants)[`${prefix}.${key}`] = tensor
-      bound.push({ site: here, adapter, prefix, keys: Object.keys(state), base })
-    }
-  }
-  const bySite = group(bound)
+/** The passes of a network with what is bound to it. @throws Error where two adapters cannot share a site */
+export const tunedOf = (binding: Binding): Tuned => {
+  const { network, bound, constants } = binding
+  const everything = group(bound)
+  basesOf(everything) // complains
 
-  const baseOf = (name: string, values: Params): Weight => {
+  const baseOf = (name: string, values: Params, bases: ReadonlyMap<string, Weight>): Weight => {
     const own =
       values[name] ?? (name === 'head' && network.config.tied && !network.weights['head'] ? values['embed'] : undefined)
     return own ? dense(own as Tensor2D) : (bases.get(name) ?? baseWeight(network, name))
+  }
+  /** those of `adapters`, and the bases that they put in place of the network's */
+  const chosen = (adapters: readonly string[] | undefined): Chosen => {
+    if (!adapters) return { bySite: everything, bases: basesOf(everything), whole: true }
+    const odd = adapters.find((n) => n !== 'whole' && !bound.some((b) => b.name === n))
+    if (odd !== undefined)
+      throw new Error(
+        `adapters: there is no '${odd}' here; there are ${[...new Set(bound.map((b) => b.name)), 'whole'].join(', ')}`,
+      )
+    const bySite = group(bound.filter((b) => adapters.includes(b.name)))
+    return { bySite, bases: basesOf(bySite), whole: adapters.includes('whole') }
   }
 
   const run: Tuned['run'] = (
     values,
     inputs,
-    { cache, training = false, rng: noise, recompute: again = false } = {},
+    { cache, training = false, rng: noise, recompute: again = false, adapters, rows } = {},
   ) => {
     const scratch = new Map<string, Tensor>()
     let given = inputs
@@ -166,6 +112,7 @@ export const attach = (
           site: b.site,
           training,
           inputs: given,
+          shared: sharedOf(b.name, all),
           get scratch() {
             alone('shares tensors with other places')
             return scratch
@@ -201,10 +148,10 @@ export const attach = (
         { shared, inputs },
       )
     }
-    const hooks: Hooks = {
-      vector: (name) => values[name] ?? network.vectors[name],
+    const hooksOf = ({ bySite, bases, whole }: Chosen): Hooks => ({
+      vector: (name) => (whole ? values[name] : undefined) ?? network.vectors[name],
       weight: (name) => {
-        let weight = baseOf(name, values)
+        let weight = baseOf(name, whole ? values : {}, bases)
         for (const b of bySite.get(name) ?? []) {
           const { state, context } = of(b)
           weight = b.adapter.weight?.(weight, state, context) ?? weight
@@ -224,7 +171,9 @@ export const attach = (
           return (x) => b.adapter.attend!(inner, x, state, context)
         }, next),
       ...(again && !cache && { block: twice }),
-    }
+    })
+    const active = rows ? rows.map(chosen) : [chosen(adapters)]
+    const hooks = rows ? byRows(rows, active.map(hooksOf), active) : hooksOf(active[0]!)
     const { hidden, head } = transformer(network.config, hooks, cache)
     // read when the loss is made: the head, too, may add to it
     const withPenalty = (pass: Omit<Pass, 'penalty'>): Pass => ({
@@ -233,7 +182,8 @@ export const attach = (
         return penalty
       },
     })
-    const wrapped = (site: string): boolean => bySite.get(site)?.some((b) => b.adapter.around) ?? false
+    const wrapped = (site: string): boolean =>
+      active.some(({ bySite }) => bySite.get(site)?.some((b) => b.adapter.around))
     if (wrapped('model')) {
       // ids → logits as one: what comes out has passed the head already
       const key = network.config.input === 'tokens' ? 'ids' : 'pixels'
@@ -250,18 +200,16 @@ export const attach = (
   }
 
   return {
-    network,
-    sites,
-    bound,
-    params,
-    constants,
+    ...binding,
     run,
     forward: (values, inputs, options) => {
       const { hidden, head } = run(values, inputs, options)
       return { logits: head(hidden) }
     },
-    fold: (values) => {
-      const all = { ...constants, ...values }
+    fold: (given, { adapters } = {}) => {
+      const all = { ...constants, ...given }
+      const { bySite, bases, whole } = chosen(adapters)
+      const values = whole ? given : {}
       const weights: Record<string, Weight> = { ...network.weights }
       for (const name of Object.keys(values)) if (name in weights) weights[name] = dense(values[name] as Tensor2D)
       for (const [name, list] of bySite) {
@@ -270,24 +218,18 @@ export const attach = (
           throw new Error(
             `${name}: '${stuck.adapter.name}' acts around the module, not on its weight, so it cannot be folded`,
           )
-        const base = baseOf(name, values)
+        const base = baseOf(name, values, bases)
         weights[name] = tidy(() => {
-          const context: RunContext = {
-            site: list[0]!.site,
-            training: false,
-            inputs: {},
-            inner: [],
-            scratch: new Map(),
-            penalty: () => {},
-          }
-          const adapted = list.reduce((w, b) => b.adapter.weight!(w, stateOf(b, all), context), base)
+          const at = (b: Bound): RunContext => contextOf(b.site, { shared: sharedOf(b.name, all) })
+          const adapted = list.reduce((w, b) => b.adapter.weight!(w, stateOf(b, all), at(b)), base)
           const folded = base.like(adapted.dense())
           for (const t of Object.values(folded.parts)) keep(t)
           return folded as never
         }) as unknown as Weight
       }
       // an adapter of the embedding leaves the head that shares its matrix as it is: the two part
-      if (network.config.tied && bySite.has('embed') && !weights['head']) weights['head'] = baseOf('head', values)
+      if (network.config.tied && bySite.has('embed') && !weights['head'])
+        weights['head'] = baseOf('head', values, bases)
       const vectors = { ...network.vectors }
       for (const name of Object.keys(values)) if (name in vectors) vectors[name] = values[name]!
       const untied = network.config.tied && weights['head'] !== undefined
@@ -296,31 +238,8 @@ export const attach = (
   }
 }
 
-const trainedWhole = (
-  { weights, vectors }: Network<TransformerConfig>,
-  patterns: string | readonly string[],
-): Params => {
-  const wanted = matchNames(patterns)
-  const found: Record<string, Tensor> = {}
-  for (const name of Object.keys(weights).filter(wanted)) {
-    const { parts, format } = weights[name]!
-    if (format !== 'dense')
-      throw new Error(`${name}: a weight in format '${format}' cannot train whole; narrow "train" or keep it dense`)
-    found[name] = parts['weight']!
-  }
-  for (const name of Object.keys(vectors).filter(wanted)) found[name] = vectors[name]!
-  if (!Object.keys(found).length) throw new Error(`train: no tensor of the network matches ${JSON.stringify(patterns)}`)
-  return found
-}
-
 const baseWeight = ({ config, weights }: Network<TransformerConfig>, name: string): Weight => {
   const found = weights[name] ?? (name === 'head' && config.tied ? weights['embed'] : undefined)
   if (!found) throw new Error(`${name}: the network has no such weight`)
   return found
-}
-
-const group = (bound: readonly Bound[]): Map<string, Bound[]> => {
-  const map = new Map<string, Bound[]>()
-  for (const b of bound) map.set(b.site.name, [...(map.get(b.site.name) ?? []), b])
-  return map
 }

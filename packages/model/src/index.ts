@@ -1,13 +1,16 @@
 export { type Architecture, architectureOf, architectures, type Name, namesOf } from './architectures/index.ts'
+export { attach, type ForwardOptions, type Pass, type Tuned, tunedOf } from './attach.ts'
 export {
   type Attachment,
   type AttachOptions,
-  attach,
+  type Binding,
   type Bound,
-  type ForwardOptions,
-  type Pass,
-  type Tuned,
-} from './attach.ts'
+  bind,
+  contextOf,
+  initContextOf,
+  sharedOf,
+  stateOf,
+} from './bind.ts'
 export { type KvCache, kvCache } from './cache.ts'
 export type { Rope, TransformerConfig } from './config.ts'
 export { decoder, type StopScan, stopScan, type TextStream } from './decoder.ts'

@@ -63,13 +63,40 @@ export interface Adapter<S extends Params = Params> {
   readonly name: string
   /** the factory's options, written beside a saved adapter */
   readonly options?: Config
-  init(site: Site, ctx: InitContext): Start<S>
+  /** statistics of a calibration pass that `init` reads with `ctx.seen` */
+  readonly calibrates?: readonly Statistic[]
+  /** undefined: nothing to do at this site */
+  init(site: Site, ctx: InitContext): Start<S> | undefined
   weight?(base: Weight, state: S, ctx: RunContext): Weight
   around?(next: (x: Tensor) => Tensor, x: Tensor, state: S, ctx: RunContext): Tensor
   /** `around` for the attention core, where q, k and v enter */
   attend?(next: (x: Attention) => Tensor, x: Attention, state: S, ctx: RunContext): Tensor
-  /** between steps: re-budget ranks, move indices, prune */
-  revise?(sites: Readonly<Record<string, { state: S; grads: S }>>, step: number): Readonly<Record<string, S>>
+  /** between a backward pass and the optimizer's step, or after it: re-budget ranks, move indices, prune */
+  revise?(sites: Readonly<Record<string, Revisable<S>>>, ctx: ReviseContext): Readonly<Record<string, Revision<S>>>
+}
+
+/** One site of an adapter between two steps, under the site's name. */
+export interface Revisable<S extends Params = Params> {
+  readonly site: Site
+  /** trained and fixed tensors, after the optimizer's step */
+  readonly state: S
+  /** of what trains, from the backward pass of this step */
+  readonly grads: Partial<S>
+}
+export interface ReviseContext {
+  /** steps done, this one included; and in all */
+  readonly step: number
+  readonly steps: number
+  readonly rng: Rng
+}
+/** What is new at a site; whatever is not named stays. A tensor may change its shape. */
+export interface Revision<S extends Params = Params> {
+  readonly state: Partial<S>
+  /**
+   * What becomes of the optimizer's moments of a tensor (`moment` is of its old shape; `name` is the optimizer's, such as
+   * `m` or `v`). By default they stay, and where the shape changed they begin at zero.
+   */
+  readonly moments?: Readonly<Partial<Record<keyof S & string, (moment: Tensor, name: string) => Tensor>>>
 }
 
 /** q [B, H, T, S]; k, v [B, G, K, S] with G key-value heads, each shared by H/G queries; bias broadcasts to [B, H, T, K] */
@@ -84,10 +111,35 @@ export interface Attention {
 
 export interface InitContext {
   readonly rng: Rng
-  /** a tensor common to all sites of this adapter (VeRA bases, Compacter's slow weights) */
-  shared<T extends Tensor>(key: string, make: () => T): T
-  /** inputs seen at this site on a calibration set, for EVA, CorDA, GPTQ */
-  readonly seen?: { readonly mean: Tensor; readonly covariance: Tensor2D }
+  /** all sites that this adapter is put on, in order */
+  readonly sites: readonly Site[]
+  /**
+   * A tensor common to all sites of this adapter (VeRA's bases, Compacter's slow weights), made once. While running it is
+   * `ctx.shared[key]`: read it there where it trains, since its value moves.
+   */
+  shared<T extends Tensor>(key: string, make: (rng: Rng) => T, options?: { readonly trains?: boolean }): T
+  /** anything else that is decided once for all sites: a split of ranks, a budget */
+  once<T>(key: string, make: () => T): T
+  /**
+   * What a calibration pass saw at a site, this one by default: the statistics that the adapter named in `calibrates`.
+   * @throws Error where no pass was given, or none reached the site
+   */
+  seen(site?: Site): Seen
+}
+
+/**
+ * What a calibration pass gathers at a site, from the rows x [in] of its inputs at places that carry a loss, and from the
+ * gradient G [out, in] of its weight:
+ * `mean` E[x] [in], `moment` E[x·xᵀ] [in, in] (not centred), `scaled` E over batches of XᵀX with X/max|X| [in, in] (CorDA),
+ * `magnitude` E|x| [in] (AWQ), `peak` max|x| [in], `gradient` E[G] [out, in], `fisher` E[G ⊙ G] over batches [out, in].
+ */
+export type Statistic = 'mean' | 'moment' | 'scaled' | 'magnitude' | 'peak' | 'gradient' | 'fisher'
+export interface Seen {
+  /** rows of x, and batches */
+  readonly rows: number
+  readonly batches: number
+  /** @throws Error for a statistic that was not gathered */
+  get(statistic: Statistic): Tensor
 }
 
 export interface RunContext {
@@ -99,6 +151,8 @@ export interface RunContext {
   readonly inputs: Params
   /** trainable tensors below this site, for recompute */
   readonly inner: readonly Tensor[]
+  /** the adapter's shared tensors as they are now */
+  readonly shared: Params
   /** lives for one forward pass: side networks, routers */
   readonly scratch: Map<string, Tensor>
   /** load balance, orthogonality, density: added to the loss */
@@ -132,6 +186,9 @@ export interface Transform<S = unknown> {
 export type Loss = (params: Params) => Scalar
 /** Where gradients come from: backprop, two forward passes, a perturbed point. Decorators compose. */
 export type Estimator = (loss: Loss, params: Params) => { loss: Scalar; grads: Params }
+
+/** Which tensors of a network train whole: names for `attach(..., { train })`, drawn anew where a method has phases. */
+export type Choice = (network: Network<any>, sites: readonly Site[], rng: Rng) => readonly string[]
 
 /** The same tensor from n models → one tensor. */
 export type Merge = (tensors: readonly Tensor[], ctx: MergeContext) => Tensor

@@ -1,4 +1,13 @@
-import { attach, nextToken, type TransformerConfig, type Tuned } from '@weftjs/model'
+import {
+  attach,
+  contextOf,
+  initContextOf,
+  nextToken,
+  sharedOf,
+  stateOf,
+  type TransformerConfig,
+  type Tuned,
+} from '@weftjs/model'
 import type { Adapter, Batch, Network, Params, Rng, Site, Tensor } from '@weftjs/spec'
 import {
   add,
@@ -142,18 +151,10 @@ export const checkAdapter = (
         if (!adapter.weight) return
         const tuned = tune(base())
         const params = { ...tuned.constants, ...moved(tuned) }
-        for (const { site, prefix, base: own } of tuned.bound) {
-          const state: Record<string, Tensor> = {}
-          for (const [n, t] of Object.entries(params))
-            if (n.startsWith(`${prefix}.`)) state[n.slice(prefix.length + 1)] = t
-          const w = adapter.weight(own ?? site.weight!, state, {
-            site,
-            training: false,
-            inputs: {},
-            inner: [],
-            scratch: new Map(),
-            penalty: () => {},
-          })
+        for (const b of tuned.bound) {
+          const { site, base: own } = b
+          const context = contextOf(site, { shared: sharedOf(b.name, params) })
+          const w = adapter.weight(own ?? site.weight!, stateOf(b, params), context)
           must(w.shape.join() === site.weight!.shape.join(), `${site.name}: shape [${w.shape}]`)
           const x = newRng(5).normal([2, 3, w.shape[1]])
           await mustEqual(w.apply(x), linear(x, w.dense()), site.name, tolerance)
@@ -218,11 +219,9 @@ export const checkAdapter = (
       name: 'state has plain keys, and what trains is part of it',
       run: () => {
         const net = network()
-        for (const { site, prefix } of tune(net).bound) {
-          const { state, trains } = adapter.init(site, {
-            rng: newRng(2).fork(prefix),
-            shared: (_, make) => make(),
-          })
+        const rng = newRng(2)
+        for (const { site } of tune(net).bound) {
+          const { state, trains } = adapter.init(site, initContextOf(site, { rng }))!
           for (const key of Object.keys(state)) must(KEYS.test(key), `state key '${key}'`)
           for (const key of trains ?? []) must(key in state, `trains '${String(key)}', which is not in its state`)
         }
@@ -234,7 +233,8 @@ export const checkAdapter = (
         if (!count) return
         const tuned = tune()
         const want = tuned.bound.reduce((n, { site }) => n + count(site), 0)
-        const found = countParams(tuned.params)
+        const own = Object.entries(tuned.params).filter(([n]) => tuned.bound.some((b) => n.startsWith(`${b.prefix}.`)))
+        const found = countParams(Object.fromEntries(own))
         must(found === want, `${found} numbers train, the formula says ${want}`)
       },
     },

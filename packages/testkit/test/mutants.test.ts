@@ -109,7 +109,7 @@ let calls = 0
 catches('an adapter', adapter({}), {
   'does not start as the identity': [
     /starts as the model/,
-    adapter({ init: (s, c) => ({ state: { ...base.init(s, c).state, b: ones([s.out, 2]) as Tensor2D } }) }),
+    adapter({ init: (s, c) => ({ state: { ...base.init(s, c)!.state, b: ones([s.out, 2]) as Tensor2D } }) }),
   ],
   'starts as the identity and denies it': [
     /does not start/,
@@ -118,7 +118,7 @@ catches('an adapter', adapter({}), {
   'draws from another source than its rng': [
     /same seed/,
     adapter({
-      init: (s, c) => ({ state: { ...base.init(s, c).state, a: rng(calls++).normal([2, s.in]) as Tensor2D } }),
+      init: (s, c) => ({ state: { ...base.init(s, c)!.state, a: rng(calls++).normal([2, s.in]) as Tensor2D } }),
     }),
   ],
   'applies another matrix than it folds': [
@@ -167,7 +167,7 @@ catches('an adapter', adapter({}), {
   ],
   'names a trained tensor that it does not have': [
     /plain keys/,
-    adapter({ init: (s, c) => ({ ...base.init(s, c), trains: ['a', 'b', 'z' as 'a'] }) }),
+    adapter({ init: (s, c) => ({ ...base.init(s, c)!, trains: ['a', 'b', 'z' as 'a'] }) }),
   ],
   'hides state in a closure': [
     /saved and loaded/,

@@ -1,9 +1,9 @@
 import type { Adapter, Network, Params, Site, Tensor2D } from '@weftjs/spec'
 import { keep, tensor, tidy, transpose } from '@weftjs/tensor'
 import { type Checkpoint, CheckpointError, type Folder, openCheckpoint } from '@weftjs/tensor/checkpoint'
-import { type LoraOptions, type LoraState, lora, loraScale } from './lora.ts'
+import { type LoraOptions, type LoraState, lora, loraScale } from '../lora.ts'
+import { type PeftConfig, readPeftConfig } from './config.ts'
 import { exactly, patterned } from './pattern.ts'
-import { type PeftConfig, readPeftConfig } from './peft-config.ts'
 import { peftTargets, peftTrained } from './target.ts'
 
 /** What `attach` makes of a network, as far as adapter files need it. */

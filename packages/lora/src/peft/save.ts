@@ -1,9 +1,9 @@
 import type { Params, Site } from '@weftjs/spec'
 import { type Dtype, encodeFloats, type Sink, type TensorSource, writeSafetensors } from '@weftjs/tensor/checkpoint'
-import { type LoraOptions, loraScale } from './lora.ts'
+import { type LoraOptions, loraScale } from '../lora.ts'
+import { type PeftConfig, peftConfig } from './config.ts'
+import { type Attached, type PeftTensor, peftOptions, peftTensors, peftValues } from './load.ts'
 import { exactly } from './pattern.ts'
-import { type Attached, type PeftTensor, peftOptions, peftTensors, peftValues } from './peft.ts'
-import { type PeftConfig, peftConfig } from './peft-config.ts'
 import { peftTargets, peftTrained } from './target.ts'
 
 export interface SavePeftOptions {
