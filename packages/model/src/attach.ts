@@ -14,7 +14,7 @@ import {
   sharedOf,
   stateOf,
 } from './bind.ts'
-import { byRows } from './by-rows.ts'
+import { byRows, type Group, groupRows, takeInputs } from './by-rows.ts'
 import type { TransformerConfig } from './config.ts'
 import { type Cache, type Hooks, type Inputs, type Next, transformer } from './transformer.ts'
 
@@ -73,10 +73,17 @@ export const tunedOf = (binding: Binding): Tuned => {
   const everything = group(bound)
   basesOf(everything) // complains
 
+  const made = new WeakMap<Tensor, Weight>()
+  /** the same weight for the same tensor, so that rows of a batch that share it are seen to */
+  const denseOf = (t: Tensor): Weight => {
+    const weight = made.get(t) ?? dense(t as Tensor2D)
+    made.set(t, weight)
+    return weight
+  }
   const baseOf = (name: string, values: Params, bases: ReadonlyMap<string, Weight>): Weight => {
     const own =
       values[name] ?? (name === 'head' && network.config.tied && !network.weights['head'] ? values['embed'] : undefined)
-    return own ? dense(own as Tensor2D) : (bases.get(name) ?? baseWeight(network, name))
+    return own ? denseOf(own) : (bases.get(name) ?? baseWeight(network, name))
   }
   /** those of `adapters`, and the bases that they put in place of the network's */
   const chosen = (adapters: readonly string[] | undefined): Chosen => {
@@ -95,49 +102,65 @@ export const tunedOf = (binding: Binding): Tuned => {
     inputs,
     { cache, training = false, rng: noise, recompute: again = false, adapters, rows } = {},
   ) => {
-    const scratch = new Map<string, Tensor>()
+    if (rows && adapters)
+      throw new Error('adapters and rows: one names them for the batch, the other for each row; give one of them')
+    const count = (inputs['ids'] ?? inputs['pixels'])?.shape[0]
+    if (rows && rows.length !== count)
+      throw new Error(
+        `rows: the batch has ${count} rows, and adapters are named for ${rows.length}; name them for each`,
+      )
     let given = inputs
     let penalty: Scalar | undefined
     const all = { ...constants, ...values }
-    const contexts = new Map<Bound, { state: Params; context: RunContext }>()
-    const of = (b: Bound): { state: Params; context: RunContext } => {
-      let found = contexts.get(b)
-      if (!found) {
-        const state = stateOf(b, all)
-        const alone = (what: string): void => {
-          if (again && b.site.layer >= 0)
-            throw new Error(`${b.prefix}: ${what}, which a block that is computed again cannot; turn recompute off`)
+    const every: Map<Bound, { state: Params; context: RunContext }>[] = []
+    type Of = (b: Bound) => { state: Params; context: RunContext }
+    /** what adapters are given in this pass, or for some rows of it */
+    const contextsFor = (part?: readonly number[]): Of => {
+      const scratch = new Map<string, Tensor>()
+      const contexts = new Map<Bound, { state: Params; context: RunContext }>()
+      every.push(contexts)
+      return (b) => {
+        let found = contexts.get(b)
+        if (!found) {
+          const state = stateOf(b, all)
+          const alone = (what: string): void => {
+            if (again && b.site.layer >= 0)
+              throw new Error(`${b.prefix}: ${what}, which a block that is computed again cannot; turn recompute off`)
+          }
+          const own = given
+          const context: RunContext = {
+            site: b.site,
+            training,
+            get inputs() {
+              return part ? takeInputs(own, part, count!) : own
+            },
+            shared: sharedOf(b.name, all),
+            get scratch() {
+              alone('shares tensors with other places')
+              return scratch
+            },
+            ...(noise && { rng: noise.fork(b.prefix) }),
+            get inner() {
+              return Object.keys(values)
+                .filter((n) => b.site.kind === 'model' || within(n, b.site.name))
+                .map((n) => values[n]!)
+            },
+            penalty: (term) => {
+              alone('adds to the loss')
+              penalty = penalty ? (add(penalty, term) as Scalar) : term
+            },
+          }
+          found = { state, context }
+          contexts.set(b, found)
         }
-        const context: RunContext = {
-          site: b.site,
-          training,
-          inputs: given,
-          shared: sharedOf(b.name, all),
-          get scratch() {
-            alone('shares tensors with other places')
-            return scratch
-          },
-          ...(noise && { rng: noise.fork(b.prefix) }),
-          get inner() {
-            return Object.keys(values)
-              .filter((n) => b.site.kind === 'model' || within(n, b.site.name))
-              .map((n) => values[n]!)
-          },
-          penalty: (term) => {
-            alone('adds to the loss')
-            penalty = penalty ? (add(penalty, term) as Scalar) : term
-          },
-        }
-        found = { state, context }
-        contexts.set(b, found)
+        return found
       }
-      return found
     }
     /** each run of a block begins with the same noise, and with inputs that still exist */
     const twice: NonNullable<Hooks['block']> = (site, make, shared) => (x) => {
       const inner = Object.keys(values).filter((n) => within(n, site))
       const block = (x: Tensor, held: { shared: typeof shared; inputs: Inputs }): Tensor => {
-        for (const b of bound) if (within(b.site.name, site)) contexts.delete(b)
+        for (const b of bound) if (within(b.site.name, site)) for (const contexts of every) contexts.delete(b)
         given = held.inputs
         return make(held.shared)(x)
       }
@@ -148,7 +171,7 @@ export const tunedOf = (binding: Binding): Tuned => {
         { shared, inputs },
       )
     }
-    const hooksOf = ({ bySite, bases, whole }: Chosen): Hooks => ({
+    const hooksOf = ({ bySite, bases, whole }: Chosen, of: Of): Hooks => ({
       vector: (name) => (whole ? values[name] : undefined) ?? network.vectors[name],
       weight: (name) => {
         let weight = baseOf(name, whole ? values : {}, bases)
@@ -172,8 +195,14 @@ export const tunedOf = (binding: Binding): Tuned => {
         }, next),
       ...(again && !cache && { block: twice }),
     })
-    const active = rows ? rows.map(chosen) : [chosen(adapters)]
-    const hooks = rows ? byRows(rows, active.map(hooksOf), active) : hooksOf(active[0]!)
+    const groups = rows
+      ? groupRows(rows).map((g): Group => {
+          const own = chosen(g.adapters)
+          return { ...g, chosen: own, hooks: hooksOf(own, contextsFor(g.rows)) }
+        })
+      : undefined
+    const active = groups?.map((g) => g.chosen) ?? [chosen(adapters)]
+    const hooks = groups ? byRows(groups) : hooksOf(active[0]!, contextsFor())
     const { hidden, head } = transformer(network.config, hooks, cache)
     // read when the loss is made: the head, too, may add to it
     const withPenalty = (pass: Omit<Pass, 'penalty'>): Pass => ({
@@ -191,10 +220,11 @@ export const tunedOf = (binding: Binding): Tuned => {
       return withPenalty({ hidden: whole(inputs[key]!), head: (x) => x, headWeight: undefined, softcap: undefined })
     }
     const plain = !wrapped('head') && !hooks.vector('head.bias') && network.config.output === 'causal'
+    const headWeight = plain ? hooks.weight('head') : undefined
     return withPenalty({
       hidden: hidden(inputs),
       head,
-      headWeight: plain ? hooks.weight('head') : undefined,
+      headWeight: headWeight?.format === 'rows' ? undefined : headWeight,
       softcap: network.config.logitSoftcap,
     })
   }

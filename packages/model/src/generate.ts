@@ -10,6 +10,10 @@ import { checkSampling, likeliest, logSumExp, type SamplingOptions, sample } fro
 export interface GenerateOptions extends SamplingOptions {
   /** values of the adapters' tensors; those they start with by default */
   readonly params?: Params
+  /** names of the attachments that act, all by default: see `ForwardOptions` */
+  readonly adapters?: readonly string[]
+  /** the same for each prompt: `[['fr'], ['de'], []]` */
+  readonly rows?: readonly (readonly string[])[]
   /** needed for prompts that are text, for text in the answer, and for `stop` */
   readonly tokenizer?: (Tokenizer & { readonly ends?: readonly number[] }) | undefined
   /** per prompt; less where the model's length ends before */
@@ -100,6 +104,11 @@ export async function* generate(
       scan: stopScan(stops),
     }),
   )
+  const { rows: chosen } = options
+  if (chosen && chosen.length !== rows.length)
+    throw new Error(
+      `rows: there are ${rows.length} prompts, and adapters are named for ${chosen.length}; name them for each`,
+    )
   const ends = new Map<number, Finish>([
     ...endsOf(config, options).map((id) => [id, 'end'] as const),
     ...stops.flatMap((s) => special(tokenizer!, s)).map((id) => [id, 'stop'] as const),
@@ -133,6 +142,7 @@ async function* together(
   options: GenerateOptions,
 ): AsyncGenerator<Generated, void, undefined> {
   const { temperature = 0, repetitionPenalty = 1, logprobs = 0, signal, params = tuned.params } = options
+  const { adapters, rows: chosen } = options
   const reduced = temperature === 0 && repetitionPenalty === 1 && !logprobs
   const width = Math.max(...rows.map((r) => r.ids.length))
   const cache = kvCache(tuned.network.config)
@@ -143,7 +153,11 @@ async function* together(
       signal?.throwIfAborted()
       const T = cache.length ? 1 : width
       const out = tidy(() => {
-        const { hidden, head } = tuned.run(params, inputsFor(live, T, cache.length), { cache })
+        const { hidden, head } = tuned.run(params, inputsFor(live, T, cache.length), {
+          cache,
+          ...(adapters && { adapters }),
+          ...(chosen && { rows: live.map((r) => chosen[r.row]!) }),
+        })
         const [B, L, D] = hidden.shape as [number, number, number]
         const logits = reshape(head(slice(hidden, [0, L - 1, 0], [B, 1, D])), [B, -1]) // [B, V]
         return reduced ? greedy(logits) : logits

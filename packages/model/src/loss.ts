@@ -13,7 +13,7 @@ import {
   tensor1d,
   tidy,
 } from '@weftjs/tensor'
-import type { Pass, Tuned } from './attach.ts'
+import type { ForwardOptions, Pass, Tuned } from './attach.ts'
 import type { Inputs } from './transformer.ts'
 
 /** A batch as tensors. Positions and segments are left out where a plain causal pass already means the same. */
@@ -87,12 +87,13 @@ export const meanLoss = async (
   params: Params,
   batches: readonly Batch[],
   between?: () => Promise<void>,
+  options: Pick<ForwardOptions, 'adapters'> = {},
 ): Promise<number | undefined> => {
   let [sum, count] = [0, 0]
   for (const batch of batches) {
     const n = targetsIn(batch)
     if (!n) continue
-    const loss = tidy(() => nextToken(tuned.run(params, inputsOf(batch)), batch))
+    const loss = tidy(() => nextToken(tuned.run(params, inputsOf(batch), options), batch))
     sum += (await loss.data())[0]! * n
     count += n
     loss.dispose()
