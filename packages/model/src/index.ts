@@ -12,6 +12,8 @@ export {
   stateOf,
 } from './bind.ts'
 export { type KvCache, kvCache } from './cache.ts'
+export { type CalibrateOptions, calibrate } from './calibrate.ts'
+export type { CalibrationCache } from './calibration-file.ts'
 export type { Rope, TransformerConfig } from './config.ts'
 export { decoder, type StopScan, stopScan, type TextStream } from './decoder.ts'
 export { type Completion, complete, type Finish, type Generated, type GenerateOptions, generate } from './generate.ts'
@@ -21,6 +23,7 @@ export { inputsOf, meanLoss, nextToken, targetsIn } from './loss.ts'
 export { type At, match, matcher } from './match.ts'
 export { type Place, placeOf } from './places.ts'
 export type { Prompts } from './prompt.ts'
+export { type RevisedParams, type Revising, type RevisingOptions, revising } from './revise.ts'
 export { type SamplingOptions, sample } from './sampling.ts'
 export {
   checkpointOf,
@@ -30,6 +33,7 @@ export {
   saveNetwork,
 } from './save.ts'
 export { type Score, type ScoreOptions, score } from './score.ts'
+export type { Calibrated } from './seen.ts'
 export { sitesOf } from './sites.ts'
 export { checkTokenizer, encodeChat, loadTokenizer, type ModelTokenizer } from './tokenizer.ts'
 export { type Cache, type Hooks, type Inputs, transformer } from './transformer.ts'

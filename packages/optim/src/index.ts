@@ -1,4 +1,5 @@
 export { type AdamOptions, type AdamState, type AdamwOptions, adamw, scaleByAdam } from './adamw.ts'
+export type { Revised } from './revised.ts'
 export { constant, cosine, linear, type ScheduleOptions, type WsdOptions, wsd } from './schedule.ts'
 export { type SgdOptions, sgd } from './sgd.ts'
 export { type PackedState, packState, unpackState } from './state.ts'

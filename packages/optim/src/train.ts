@@ -14,6 +14,7 @@ import {
   tidy,
   untaped,
 } from '@weftjs/tensor'
+import { type Revised, revisedState } from './revised.ts'
 
 export interface StepContext {
   readonly step: number
@@ -39,6 +40,11 @@ export interface TrainOptions<B> {
   /** what a batch counts for in that average, say its targets; 1 by default */
   weight?(batch: B): number
   readonly seed?: number
+  /**
+   * called after each step of the optimizer, with the gradients of that step, in a tidy: a method that prunes, grows or moves
+   * what trains. `step` steps are done, this one included
+   */
+  revise?(params: Params, grads: Params, step: number): Revised
   readonly signal?: AbortSignal
 }
 
@@ -74,6 +80,7 @@ export async function* train<B>(options: TrainOptions<B>): AsyncGenerator<Step<B
     weight = () => 1,
     seed = 0,
     consume = false,
+    revise,
     signal,
   } = options
   // clones share their data until the first step is written
@@ -114,8 +121,15 @@ export async function* train<B>(options: TrainOptions<B>): AsyncGenerator<Step<B
           disposeReplaced([grads, found], sum)
           grads = sum
         }
+        // the update may consume the gradients; clones share their data until it does
+        const held = revise && mapParams(grads!, (g) => clone(g))
         const [updates, after] = transform.update(grads!, state, params)
-        return kept({ params: addInPlace(params, updates), state: after })
+        const moved = addInPlace(params, updates)
+        if (!revise) return kept({ params: moved, state: after })
+        const shapes = mapParams(moved, (p) => p.shape) as Record<string, number[]>
+        const revised = revise(moved, held!, step + 1)
+        const begun = (): unknown => transform.init(revised.params)
+        return kept({ params: revised.params, state: revisedState(after, shapes, revised, begun) })
       })
       disposeReplaced([params, state], [next.params, next.state])
       ;({ params, state } = next)
