@@ -27,14 +27,17 @@ const fingerprint = ({ settings: { out: _, train, ...rest }, bytes }: Identity):
   return JSON.stringify({ ...rest, train: kept, data_bytes: bytes })
 }
 
+export interface Restored {
+  readonly step: number
+  readonly params: Params
+  readonly state: unknown
+  /** fixed tensors that adapters have moved */
+  readonly buffers?: Params
+}
+
 /** Parameters, optimizer state and settings after a step, in one file that replaces the last one whole. */
-export const writeCheckpoint = async (
-  { out, identity }: Place,
-  step: number,
-  params: Params,
-  state: unknown,
-): Promise<void> => {
-  const packed = packState({ params, state })
+export const writeCheckpoint = async ({ out, identity }: Place, { step, ...rest }: Restored): Promise<void> => {
+  const packed = packState(rest)
   await saveSafetensors(
     checkpointPath(out),
     Object.entries(packed.tensors).map(([name, t]) => ({
@@ -55,12 +58,6 @@ export const writeCheckpoint = async (
   )
 }
 
-export interface Restored {
-  readonly step: number
-  readonly params: Params
-  readonly state: unknown
-}
-
 const exists = (path: string): Promise<boolean> =>
   stat(path).then(
     () => true,
@@ -69,9 +66,14 @@ const exists = (path: string): Promise<boolean> =>
 
 /**
  * The last checkpoint of a folder; undefined where there is none.
+ * The shapes of what `reshaped` names may differ from those at the start.
  * @throws Failure for a file that is damaged, of other settings, or of another model; the file stays as it is
  */
-export const readCheckpoint = async (place: Place, fresh: Params): Promise<Restored | undefined> => {
+export const readCheckpoint = async (
+  place: Place,
+  fresh: Params,
+  reshaped: (name: string) => boolean = () => false,
+): Promise<Restored | undefined> => {
   const path = checkpointPath(place.out)
   if (!(await exists(path))) return undefined
   let file: Checkpoint
@@ -96,13 +98,15 @@ export const readCheckpoint = async (place: Place, fresh: Params): Promise<Resto
           ? tensor(await file.ints(name), shape as number[], 'int32')
           : tensor(await file.floats(name), shape as number[])
     }
-    const { params, state } = unpackState({ tensors, json }) as { params: Params; state: unknown }
-    const odd = Object.keys(fresh).find((n) => params[n]?.shape.join() !== fresh[n]!.shape.join())
+    const found = unpackState({ tensors, json }) as Omit<Restored, 'step'>
+    const fits = (t: Tensor | undefined, name: string): boolean =>
+      t !== undefined && (reshaped(name) || t.shape.join() === fresh[name]!.shape.join())
+    const odd = Object.keys(fresh).find((n) => !fits(found.params[n], n))
     if (odd)
       throw new Failure(
         `${path}: has no ${odd} of shape [${fresh[odd]!.shape}], so it is of another model; start over with --restart`,
       )
-    return { step: Number(step), params, state }
+    return { ...found, step: Number(step) }
   } finally {
     await file.close()
   }

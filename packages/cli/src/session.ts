@@ -1,6 +1,6 @@
 import { access, appendFile, constants, mkdir, rm } from 'node:fs/promises'
 import { basename, join } from 'node:path'
-import { inputsOf, meanLoss, nextToken, type Tuned, targetsIn } from '@weftjs/model'
+import { inputsOf, meanLoss, nextToken, revising, type Tuned, targetsIn } from '@weftjs/model'
 import {
   adamw,
   chain,
@@ -53,6 +53,8 @@ export interface Run {
 
 export interface Outcome {
   readonly params: Params
+  /** with the fixed tensors that adapters have moved */
+  readonly tuned: Tuned
   readonly step: number
   /** stopped by Ctrl-C before the last step */
   readonly interrupted: boolean
@@ -108,8 +110,10 @@ export const runTraining = async (run: Run): Promise<Outcome> => {
       `train.warmup: ${settings.warmup} steps are more than train.steps (${settings.steps}): the rate never reaches train.lr`,
     )
   const log = join(out, 'log.jsonl')
-  const start = run.resume ? await readCheckpoint(run, tuned.params) : undefined
+  const live = revising(tuned, { steps: settings.steps, seed: settings.seed })
+  const start = run.resume ? await readCheckpoint(run, tuned.params, live.owns) : undefined
   if (start) dispose(Object.values(tuned.params)) // the checkpoint's take their place
+  if (start?.buffers) live.load(start.buffers)
   if (run.resume && !start) warn(`${out}: no checkpoint to go on from; starting at step 0`)
   const begin = async (): Promise<void> => {
     if (!start) await rm(checkpointPath(out), { force: true })
@@ -150,7 +154,7 @@ export const runTraining = async (run: Run): Promise<Outcome> => {
       transform: mark.transform(transform),
       data: run.batches(step * settings.accumulate),
       loss: mark.loss((p: Params, batch: Batch, { rng }: StepContext) =>
-        nextToken(tuned.run(p, inputsOf(batch), { training: true, rng, recompute }), batch),
+        nextToken(live.run(p, inputsOf(batch), { training: true, rng, recompute }), batch),
       ),
       weight: targetsIn,
       steps: settings.steps,
@@ -160,7 +164,10 @@ export const runTraining = async (run: Run): Promise<Outcome> => {
       signal: stop.signal,
       consume: true,
       ...(start && { state: start.state }),
+      ...(live.active && { revise: live.revise }),
     })
+    const keepState = (state: unknown): Promise<void> =>
+      writeCheckpoint(run, { step, params, state, ...(live.active && { buffers: live.buffers }) })
     for await (const s of steps) {
       mark.done()
       if (!Number.isFinite(s.loss))
@@ -174,7 +181,7 @@ export const runTraining = async (run: Run): Promise<Outcome> => {
       seen += tokens
       const end = step === settings.steps
       const look = validation.length > 0 && (end || (settings.validate !== undefined && step % settings.validate === 0))
-      measured = look ? await mark.during('validation', () => meanLoss(tuned, params, validation)) : undefined
+      measured = look ? await mark.during('validation', () => meanLoss(live.tuned, params, validation)) : undefined
       const row = {
         step,
         loss,
@@ -191,12 +198,11 @@ export const runTraining = async (run: Run): Promise<Outcome> => {
         `${bar(step / settings.steps)} ${step}/${settings.steps}  loss ${averaged.toFixed(3)}  ${Math.round(seen / elapsed)} tok/s  ${size(peak.bytes)}  ${clock(left)} left`,
         step === 1 || end || step % Math.max(1, Math.round(settings.steps / 20)) === 0,
       )
-      if (step % settings.checkpoint === 0 || end)
-        await mark.during('checkpoint', () => writeCheckpoint(run, step, params, s.state))
+      if (step % settings.checkpoint === 0 || end) await mark.during('checkpoint', () => keepState(s.state))
       // let signals in
       await new Promise(setImmediate)
       if (stop.signal.aborted) {
-        await writeCheckpoint(run, step, params, s.state)
+        await keepState(s.state)
         break
       }
     }
@@ -206,7 +212,8 @@ export const runTraining = async (run: Run): Promise<Outcome> => {
       throw new Failure(`the data ended after step ${step} of ${settings.steps}; lower train.steps`)
     if (loss !== undefined)
       await writeWhole(join(out, 'loss.svg'), lossPlot(await readLog(log), `${basename(out)}: loss per token, nats`))
-    return { params, step, loss, validation: measured, interrupted, profile: await profiling?.stop() }
+    const { tuned } = live
+    return { params, tuned, step, loss, validation: measured, interrupted, profile: await profiling?.stop() }
   } finally {
     // after an error the error is what counts
     await profiling?.stop().catch(() => {})

@@ -103,7 +103,7 @@ export const finetune = async (call: Call): Promise<number> => {
       validation: settings.data.validation ? await kept(data.validation()) : [],
     },
     data,
-    ({ params }) =>
+    ({ params, tuned }) =>
       tuned.bound.length
         ? saveAdapter(tuned, params, out, { base: settings.model, ...(config && { config }) })
         : save(tuned.fold(params), out, { from: folder }),
