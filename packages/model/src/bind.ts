@@ -1,5 +1,5 @@
 import type { Adapter, InitContext, Network, Params, Rng, RunContext, Seen, Site, Tensor, Weight } from '@weftjs/spec'
-import { keep, tidy } from '@weftjs/tensor'
+import { tidy } from '@weftjs/tensor'
 import { matchNames } from '@weftjs/weight'
 import type { TransformerConfig } from './config.ts'
 import { type At, match } from './match.ts'
@@ -45,12 +45,28 @@ export interface AttachOptions {
   readonly seen?: Readonly<Record<string, Seen>>
 }
 
-/** Adapters at their sites, with the tensors that they begin with. */
+/** Adapters at their sites, with the tensors that they begin with. Where one cannot be put there, nothing is left behind. */
 export const bind = (
   network: Network<TransformerConfig>,
   attachments: readonly Attachment[],
   rng: Rng,
-  { train, seen = {} }: AttachOptions = {},
+  options: AttachOptions = {},
+): Binding => {
+  let made: Binding
+  // what a start computes on its way goes when it is done
+  tidy(() => {
+    made = startAll(network, attachments, rng, options)
+    const { params, constants, bound } = made
+    return { ...params, ...constants, bases: bound.map((b) => ({ ...b.base?.parts })) } as never
+  })
+  return made!
+}
+
+const startAll = (
+  network: Network<TransformerConfig>,
+  attachments: readonly Attachment[],
+  rng: Rng,
+  { train, seen = {} }: AttachOptions,
 ): Binding => {
   const sites = sitesOf(network)
   const params: Record<string, Tensor> = {}
@@ -76,7 +92,7 @@ export const bind = (
         sites: here,
         shared: (key, make, { trains = false } = {}) => {
           if (!common.has(key)) {
-            const made = tidy(() => keep(make(rng.fork(`${name}.shared.${key}`))))
+            const made = make(rng.fork(`${name}.shared.${key}`))
             common.set(key, made)
             ;(trains ? params : constants)[`${name}.shared.${key}`] = made
           }

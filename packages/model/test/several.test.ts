@@ -193,6 +193,37 @@ describe('several adapters', () => {
   })
 })
 
+describe('attaching', () => {
+  const late: Adapter<any> = {
+    name: 'late',
+    init: (site, context) => {
+      context.shared('common', (r) => r.normal([3]))
+      const state = { t: mul(context.rng.normal([4]), 2) } as any // a tensor on the way
+      if (site.layer === 1) throw new Error(`${site.name}: no`)
+      return { state, base: dense(mul(site.weight!.dense(), 2) as never) }
+    },
+    weight: (base) => base,
+  }
+  it('keeps what it is to keep and nothing else; where a start fails, nothing at all', () => {
+    const before = memory().numTensors
+    expect(() =>
+      attach(
+        network,
+        [
+          { adapter: low, at: '**.q' },
+          { adapter: late, at: '**.q' },
+        ],
+        rng(1),
+      ),
+    ).toThrow('blocks.1.attn.q: no')
+    expect(memory().numTensors).toBe(before)
+    const tuned = attach(network, [{ adapter: late, at: 'blocks.0.attn.q' }], rng(1), { train: 'norm' })
+    expect(memory().numTensors).toBe(before + 3) // t, common and a base
+    expect(values(tuned.forward(tuned.params, { ids }).logits).every(Number.isFinite)).toBe(true)
+    expect(network.vectors['norm']!.isDisposed).toBe(false)
+  })
+})
+
 describe('a different adapter for each row', () => {
   const rows = [['one'], [], ['two', 'one'], ['one']]
   const kinds: Record<string, readonly Attachment[]> = {
