@@ -6,7 +6,8 @@ import { mkdir, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Network } from '@weftjs/spec'
 import { CheckpointError, type Folder } from '@weftjs/tensor/checkpoint'
-import { nodeFolder, saveCheckpoint } from '@weftjs/tensor/checkpoint/file'
+import { fileSink, fromFile, nodeFolder, saveCheckpoint } from '@weftjs/tensor/checkpoint/file'
+import type { CalibrationCache } from './calibration-file.ts'
 import type { TransformerConfig } from './config.ts'
 import { type HubOptions, neededOf, parseHubName, snapshot } from './hub.ts'
 import { type LoadOptions, loadNetwork } from './load.ts'
@@ -69,6 +70,15 @@ export const save = async (
   for (const [file, bytes] of rest) await replace(join(path, file), bytes)
   return [...files, ...rest.keys()]
 }
+
+/** A file that keeps what `calibrate` gathers: `calibrate(network, batches, { statistics, cache: calibrationFile(path) })` */
+export const calibrationFile = (path: string): CalibrationCache => ({
+  open: async () => ((await stat(path).catch(() => undefined)) ? fromFile(path) : undefined),
+  sink: async () => {
+    await mkdir(dirname(path), { recursive: true })
+    return fileSink(path)
+  },
+})
 
 const replace = async (path: string, bytes: Uint8Array): Promise<void> => {
   const part = join(dirname(path), `.${process.pid}.part`)

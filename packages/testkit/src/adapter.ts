@@ -1,5 +1,6 @@
 import {
   attach,
+  calibrate,
   contextOf,
   initContextOf,
   nextToken,
@@ -8,7 +9,7 @@ import {
   type TransformerConfig,
   type Tuned,
 } from '@weftjs/model'
-import type { Adapter, Batch, Network, Params, Rng, Site, Tensor } from '@weftjs/spec'
+import type { Adapter, Batch, Network, Params, Rng, Seen, Site, Tensor } from '@weftjs/spec'
 import {
   add,
   applyUpdates,
@@ -86,8 +87,11 @@ export const checkAdapter = (
     dense: () => network(),
     packed: () => network({ keep: (w) => packed(toyCodec(), w) }),
   }
-  const tune = (base: Network<TransformerConfig> = network(), seed = 2): Tuned =>
-    attach(base, [{ adapter, at }], newRng(seed))
+  /** what the batch shows of the network, for an adapter that asks */
+  const look = async (base: Network<TransformerConfig>): Promise<Readonly<Record<string, Seen>>> =>
+    adapter.calibrates ? calibrate(base, [batch], { statistics: adapter.calibrates, at }) : {}
+  const tune = async (base: Network<TransformerConfig> = network(), seed = 2): Promise<Tuned> =>
+    attach(base, [{ adapter, at }], newRng(seed), { seen: await look(base) })
   const logits = (tuned: Tuned, params: Params = tuned.params): Tensor => tuned.forward(params, inputs()).logits
   /** away from the start, where too much is zero to tell anything */
   const moved = ({ params }: Tuned): Params => {
@@ -137,7 +141,7 @@ export const checkAdapter = (
         : `${format}: does not start as the model, as it declares`,
       run: async () => {
         const net = base()
-        const [a, b] = [logits(tune(net)), logits(attach(net, [], newRng(0)))]
+        const [a, b] = [logits(await tune(net)), logits(attach(net, [], newRng(0)))]
         if (startsAsIdentity) await mustEqual(a, b, 'logits before the first step', tolerance)
         else {
           const d = distance(await a.data(), await b.data())
@@ -149,7 +153,7 @@ export const checkAdapter = (
       name: `${format}: the adapted weight applies as its dense form does`,
       run: async () => {
         if (!adapter.weight) return
-        const tuned = tune(base())
+        const tuned = await tune(base())
         const params = { ...tuned.constants, ...moved(tuned) }
         for (const b of tuned.bound) {
           const { site, base: own } = b
@@ -165,7 +169,7 @@ export const checkAdapter = (
       name: `${format}: trains; the loss falls, the base stays bit by bit, and no tensor is left behind`,
       run: async () => {
         const net = base()
-        const tuned = tune(net)
+        const tuned = await tune(net)
         const [frozen, fixed, start] = [
           await snapshot(tensorsOf(net)),
           await snapshot(tuned.constants),
@@ -209,7 +213,7 @@ export const checkAdapter = (
       name: 'the same seed gives the same start',
       run: async () => {
         const net = network()
-        const [a, b] = [tune(net), tune(net)]
+        const [a, b] = [await tune(net), await tune(net)]
         must(Object.keys(a.params).join() === Object.keys(b.params).join(), 'names differ')
         const first = await snapshot({ ...a.params, ...a.constants })
         await mustBeUnchanged({ ...b.params, ...b.constants }, first, 'the second start')
@@ -217,11 +221,15 @@ export const checkAdapter = (
     },
     {
       name: 'state has plain keys, and what trains is part of it',
-      run: () => {
+      run: async () => {
         const net = network()
         const rng = newRng(2)
-        for (const { site } of tune(net).bound) {
-          const { state, trains } = adapter.init(site, initContextOf(site, { rng }))!
+        const seen = await look(net)
+        for (const { site } of (await tune(net)).bound) {
+          const { state, trains } = adapter.init(
+            site,
+            initContextOf(site, { rng, seen: (other = site) => seen[other.name]! }),
+          )!
           for (const key of Object.keys(state)) must(KEYS.test(key), `state key '${key}'`)
           for (const key of trains ?? []) must(key in state, `trains '${String(key)}', which is not in its state`)
         }
@@ -229,9 +237,9 @@ export const checkAdapter = (
     },
     {
       name: 'trains as many numbers as its formula says',
-      run: () => {
+      run: async () => {
         if (!count) return
-        const tuned = tune()
+        const tuned = await tune()
         const want = tuned.bound.reduce((n, { site }) => n + count(site), 0)
         const own = Object.entries(tuned.params).filter(([n]) => tuned.bound.some((b) => n.startsWith(`${b.prefix}.`)))
         const found = countParams(Object.fromEntries(own))
@@ -242,7 +250,7 @@ export const checkAdapter = (
     {
       name: 'folded, the network gives what the adapted one gives',
       run: async () => {
-        const tuned = tune()
+        const tuned = await tune()
         const params = moved(tuned)
         if (adapter.around || adapter.attend || !adapter.weight) {
           mustThrow(() => tuned.fold(params), 'an adapter that acts around a module was folded')
@@ -255,7 +263,7 @@ export const checkAdapter = (
     {
       name: 'every trained tensor has a finite gradient, and one that is not zero',
       run: async () => {
-        const tuned = tune()
+        const tuned = await tune()
         for (const [what, params] of [
           ['at the start', tuned.params],
           ['later', moved(tuned)],
@@ -274,7 +282,7 @@ export const checkAdapter = (
     {
       name: 'evaluation repeats; training repeats under the same noise',
       run: async () => {
-        const tuned = tune()
+        const tuned = await tune()
         const params = moved(tuned)
         await mustEqual(logits(tuned, params), logits(tuned, params), 'two evaluations', 0)
         const noisy = (): Tensor => tuned.forward(params, inputs(), { training: true, rng: newRng(9) }).logits
@@ -284,7 +292,7 @@ export const checkAdapter = (
     {
       name: 'saved and loaded, it is the same',
       run: async () => {
-        const tuned = tune()
+        const tuned = await tune()
         const params = moved(tuned)
         const bytes: Record<string, { dtype: 'F32'; shape: number[]; data: Uint8Array }> = {}
         for (const [name, t] of Object.entries(params)) {
@@ -300,14 +308,14 @@ export const checkAdapter = (
         const read: Record<string, Tensor> = {}
         for (const name of file.names) read[name] = tensor(await file.floats(name), [...file.entry(name).shape])
         // a stranger attaches it anew, from its options, under the seed of the run
-        await mustEqual(logits(tune(), read), logits(tuned, params), 'logits', 0)
+        await mustEqual(logits(await tune(), read), logits(tuned, params), 'logits', 0)
       },
     },
     {
       name: 'its parameters matter',
       run: async () => {
         const net = network()
-        const tuned = tune(net)
+        const tuned = await tune(net)
         const params = moved(tuned)
         const d = sub(logits(tuned, params), logits(attach(net, [], newRng(0)), {}))
         must(
