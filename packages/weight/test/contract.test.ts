@@ -1,8 +1,20 @@
-import type { Rng, Tensor2D, Weight } from '@weftjs/spec'
-import { abs, add, cpu, rng } from '@weftjs/tensor'
+import type { Rng, Tensor2D, Tensor3D, Weight } from '@weftjs/spec'
+import { abs, add, cpu, mul, rng, slice, tensor2d } from '@weftjs/tensor'
 import { factories, testWeight, toyCodec, type WeightSuite } from '@weftjs/testkit'
 import { expect, it } from 'vitest'
-import { compose, dense, lowRank, packed, scale, scaleColumns, scaleRows, sum } from '../src/index.ts'
+import {
+  blockDiagonal,
+  compose,
+  dense,
+  kron,
+  lowRank,
+  mapped,
+  packed,
+  scale,
+  scaleColumns,
+  scaleRows,
+  sum,
+} from '../src/index.ts'
 
 await cpu()
 const matrix = (rng: Rng, out = 5, n = 4): Tensor2D => rng.normal([out, n]) as Tensor2D
@@ -18,6 +30,25 @@ const WEIGHTS: Readonly<Record<string, Readonly<Record<string, (rng: Rng) => Wei
     'two dense': (r) => compose(plain(r, 5, 3), plain(r, 3, 4)),
     'dense and low rank': (r) => compose(plain(r, 5, 3), low(r, 3, 4)),
     'three, one within another': (r) => compose(compose(plain(r, 5, 2), plain(r, 2, 3)), low(r, 3, 4)),
+  },
+  'block-diagonal': {
+    'blocks of their own': (r) => blockDiagonal(r.normal([2, 3, 2]) as Tensor3D),
+    'one block for all': (r) => blockDiagonal(r.normal([1, 2, 3]) as Tensor3D, 2),
+    'after a dense one': (r) => compose(plain(r, 5, 6), blockDiagonal(r.normal([2, 3, 2]) as Tensor3D)),
+  },
+  kron: {
+    'dense and dense': (r) => kron(plain(r, 3, 2), plain(r, 2, 2)),
+    'the second first': (r) => kron(plain(r, 2, 3), plain(r, 4, 2)),
+    'the first first': (r) => kron(plain(r, 1, 3), plain(r, 4, 2)),
+    'dense and low rank': (r) => kron(plain(r, 3, 2), low(r, 2, 3)),
+  },
+  mapped: {
+    'the second half, turned by a vector': (r) => {
+      const s = r.normal([2])
+      return mapped([2, 4], { s }, (x) =>
+        mul(s, slice(x, [...x.shape.slice(0, -1).map(() => 0), 2], [...x.shape.slice(0, -1), 2])),
+      )
+    },
   },
   packed: { packed: toy },
   scale: {
@@ -56,6 +87,15 @@ it('shapes that do not fit are refused', () => {
   expect(() => compose(dense({ shape: [2, 3] } as Tensor2D), dense({ shape: [2, 3] } as Tensor2D))).toThrow(
     'compose: [2,3] cannot follow [2,3]',
   )
+})
+
+it('a block that is not one cannot stand for several', () => {
+  expect(() => blockDiagonal(rng(0).normal([2, 3, 3]) as Tensor3D, 4)).toThrow('2 blocks cannot stand 4 times')
+})
+
+it('the Kronecker product is laid out as numpy and torch do', async () => {
+  const w = kron(dense(tensor2d([1, 2, 3, 4], [2, 2])), dense(tensor2d([0, 5, 6, 7], [2, 2])))
+  expect([...(await w.dense().data())]).toEqual([0, 5, 0, 10, 6, 7, 12, 14, 0, 15, 0, 20, 18, 21, 24, 28])
 })
 
 it('a scale of a scale keeps every tensor among its parts', () => {
