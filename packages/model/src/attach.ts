@@ -1,5 +1,5 @@
 import type { Attention, Network, Params, Rng, RunContext, Scalar, Tensor, Tensor2D, Weight } from '@weftjs/spec'
-import { add, keep, recompute, tidy } from '@weftjs/tensor'
+import { add, keep, recompute, sub, tidy } from '@weftjs/tensor'
 import { dense } from '@weftjs/weight'
 import {
   type Attachment,
@@ -16,7 +16,7 @@ import {
 } from './bind.ts'
 import { byRows, type Group, groupRows, takeInputs } from './by-rows.ts'
 import type { TransformerConfig } from './config.ts'
-import { type Cache, type Hooks, type Inputs, type Next, transformer } from './transformer.ts'
+import { type Cache, firstKeys, type Hooks, type Inputs, type Next, transformer } from './transformer.ts'
 
 export interface ForwardOptions {
   readonly cache?: Cache
@@ -97,6 +97,24 @@ export const tunedOf = (binding: Binding): Tuned => {
     return { bySite, bases: basesOf(bySite), whole: adapters.includes('whole') }
   }
 
+  /** a vector of the network as adapters at its site make it */
+  const vectorWith = (
+    name: string,
+    own: Tensor | undefined,
+    bySite: Chosen['bySite'],
+    of: (b: Bound) => { state: Params; context: RunContext },
+  ): Tensor | undefined => {
+    const which = name.endsWith('.bias') ? 'bias' : 'scale'
+    const acting = bySite.get(which === 'bias' ? name.slice(0, -'.bias'.length) : name)?.filter((b) => b.adapter.vector)
+    if (!acting?.length || (which === 'scale' && !own)) return own
+    const offset = which === 'scale' ? network.config.normOffset : 0
+    const made = acting.reduce<Tensor | undefined>(
+      (t, b) => b.adapter.vector!(which, t, of(b).state, of(b).context),
+      offset ? add(own!, offset) : own,
+    )
+    return offset && made ? sub(made, offset) : made
+  }
+
   const run: Tuned['run'] = (
     values,
     inputs,
@@ -113,12 +131,14 @@ export const tunedOf = (binding: Binding): Tuned => {
     let penalty: Scalar | undefined
     const all = { ...constants, ...values }
     const every: Map<Bound, { state: Params; context: RunContext }>[] = []
+    const scratches: Map<string, Tensor>[] = []
     type Of = (b: Bound) => { state: Params; context: RunContext }
     /** what adapters are given in this pass, or for some rows of it */
     const contextsFor = (part?: readonly number[]): Of => {
       const scratch = new Map<string, Tensor>()
       const contexts = new Map<Bound, { state: Params; context: RunContext }>()
       every.push(contexts)
+      scratches.push(scratch)
       return (b) => {
         let found = contexts.get(b)
         if (!found) {
@@ -149,6 +169,13 @@ export const tunedOf = (binding: Binding): Tuned => {
               alone('adds to the loss')
               penalty = penalty ? (add(penalty, term) as Scalar) : term
             },
+            ...(cache &&
+              !part && {
+                extend: (name, k, v) => {
+                  const held = cache.extend(`${b.prefix}.${name}`, k, v)
+                  return { k: firstKeys(held.k, held.keys), v: firstKeys(held.v, held.keys) }
+                },
+              }),
           }
           found = { state, context }
           contexts.set(b, found)
@@ -158,7 +185,8 @@ export const tunedOf = (binding: Binding): Tuned => {
     }
     /** each run of a block begins with the same noise, and with inputs that still exist */
     const twice: NonNullable<Hooks['block']> = (site, make, shared) => (x) => {
-      const inner = Object.keys(values).filter((n) => within(n, site))
+      const own = bound.filter((b) => within(b.site.name, site)).map((b) => `${b.name}.shared`)
+      const inner = Object.keys(values).filter((n) => within(n, site) || own.some((shared) => within(n, shared)))
       const block = (x: Tensor, held: { shared: typeof shared; inputs: Inputs }): Tensor => {
         for (const b of bound) if (within(b.site.name, site)) for (const contexts of every) contexts.delete(b)
         given = held.inputs
@@ -172,7 +200,7 @@ export const tunedOf = (binding: Binding): Tuned => {
       )
     }
     const hooksOf = ({ bySite, bases, whole }: Chosen, of: Of): Hooks => ({
-      vector: (name) => (whole ? values[name] : undefined) ?? network.vectors[name],
+      vector: (name) => vectorWith(name, (whole ? values[name] : undefined) ?? network.vectors[name], bySite, of),
       weight: (name) => {
         let weight = baseOf(name, whole ? values : {}, bases)
         for (const b of bySite.get(name) ?? []) {
@@ -194,6 +222,7 @@ export const tunedOf = (binding: Binding): Tuned => {
           return (x) => b.adapter.attend!(inner, x, state, context)
         }, next),
       ...(again && !cache && { block: twice }),
+      carried: () => [...scratches.flatMap((s) => [...s.values()]), ...(penalty ? [penalty] : [])],
     })
     const groups = rows
       ? groupRows(rows).map((g): Group => {
@@ -242,16 +271,30 @@ export const tunedOf = (binding: Binding): Tuned => {
       const values = whole ? given : {}
       const weights: Record<string, Weight> = { ...network.weights }
       for (const name of Object.keys(values)) if (name in weights) weights[name] = dense(values[name] as Tensor2D)
+      const vectors: Record<string, Tensor> = { ...network.vectors }
+      for (const name of Object.keys(values)) if (name in vectors) vectors[name] = values[name]!
       for (const [name, list] of bySite) {
-        const stuck = list.find((b) => b.adapter.around || b.adapter.attend || !b.adapter.weight)
+        const stuck = list.find(
+          ({ adapter: a }) => a.around || a.attend || !(list[0]!.site.weight ? a.weight || a.vector : a.vector),
+        )
         if (stuck)
           throw new Error(
             `${name}: '${stuck.adapter.name}' acts around the module, not on its weight, so it cannot be folded`,
           )
+        const of = (b: Bound): { state: Params; context: RunContext } => ({
+          state: stateOf(b, all),
+          context: contextOf(b.site, { shared: sharedOf(b.name, all) }),
+        })
+        for (const vector of [name, `${name}.bias`])
+          tidy(() => {
+            const own = vectors[vector]
+            const made = vectorWith(vector, own, bySite, of)
+            if (made && made !== own) vectors[vector] = keep(made)
+          })
+        if (!list.some((b) => b.adapter.weight && b.site.weight)) continue
         const base = baseOf(name, values, bases)
         weights[name] = tidy(() => {
-          const at = (b: Bound): RunContext => contextOf(b.site, { shared: sharedOf(b.name, all) })
-          const adapted = list.reduce((w, b) => b.adapter.weight!(w, stateOf(b, all), at(b)), base)
+          const adapted = list.reduce((w, b) => b.adapter.weight?.(w, of(b).state, of(b).context) ?? w, base)
           const folded = base.like(adapted.dense())
           for (const t of Object.values(folded.parts)) keep(t)
           return folded as never
@@ -260,8 +303,6 @@ export const tunedOf = (binding: Binding): Tuned => {
       // an adapter of the embedding leaves the head that shares its matrix as it is: the two part
       if (network.config.tied && bySite.has('embed') && !weights['head'])
         weights['head'] = baseOf('head', values, bases)
-      const vectors = { ...network.vectors }
-      for (const name of Object.keys(values)) if (name in vectors) vectors[name] = values[name]!
       const untied = network.config.tied && weights['head'] !== undefined
       return { config: untied ? { ...network.config, tied: false } : network.config, weights, vectors }
     },

@@ -83,7 +83,7 @@ const startAll = (
       const prefix = `${site.name}.${name}`
       if (bound.some((b) => b.prefix === prefix))
         throw new Error(`${site.name}: two adapters named '${name}' meet here; give one of them a 'name'`)
-      if (adapter.weight && !site.weight && !adapter.around && !adapter.attend)
+      if (adapter.weight && !site.weight && !adapter.around && !adapter.attend && !adapter.vector)
         throw new Error(
           `${site.name} (${site.kind}) has no weight for '${adapter.name}' to adapt; narrow "at" to linear sites`,
         )

@@ -38,20 +38,20 @@ const moved = (old: Tensor | undefined, keys: number, n: number, x: Tensor, room
  * that a later query can see besides itself. No gradient flows into a cache.
  */
 export const kvCache = (config: TransformerConfig): KvCache => {
-  const held: (Held | undefined)[] = []
+  const held = new Map<number | string, Held>()
   let length = 0
   return {
     get length() {
       return length
     },
     get bytes() {
-      return held.reduce((n, layer) => n + (layer ? (layer.k.size + layer.v.size) * 4 : 0), 0)
+      return [...held.values()].reduce((n, { k, v }) => n + (k.size + v.size) * 4, 0)
     },
     extend: (layer, k, v) => {
-      const before = held[layer]
+      const before = held.get(layer)
       if (before && before.k.shape[0] !== k.shape[0])
         throw new Error(
-          `blocks.${layer}.attn: the cache holds ${before.k.shape[0]} texts, this pass has ${k.shape[0]}; use one cache per batch`,
+          `${typeof layer === 'number' ? `blocks.${layer}.attn` : layer}: the cache holds ${before.k.shape[0]} texts, this pass has ${k.shape[0]}; use one cache per batch`,
         )
       const T = k.shape[2]!
       const past = before?.keys ?? 0
@@ -66,30 +66,30 @@ export const kvCache = (config: TransformerConfig): KvCache => {
         ).map(keep) as [Tensor, Tensor]
         now = { k: written[0], v: written[1], keys: past + T }
       } else {
-        const limit = config.sliding[layer] && config.window ? config.window - 1 : Number.POSITIVE_INFINITY
+        const sliding = typeof layer === 'number' && config.sliding[layer]
+        const limit = sliding && config.window ? config.window - 1 : Number.POSITIVE_INFINITY
         const stay = Math.min(past, limit)
         const keys = stay + T
         const room = Math.max(keys, Math.min(2 * keys, 2 * limit))
         now = { k: moved(before?.k, past, stay, k, room), v: moved(before?.v, past, stay, v, room), keys }
       }
       if (before && before.k !== now.k) dispose([before.k, before.v])
-      held[layer] = now
+      held.set(layer, now)
       if (layer === config.layers - 1) length += T
       return now
     },
     select: (rows) => {
-      for (const [layer, before] of held.entries()) {
-        if (!before) continue
-        held[layer] = tidy(() => {
+      for (const [layer, before] of [...held]) {
+        tidy(() => {
           const index = tensor1d([...rows], 'int32')
-          return { k: keep(gather(before.k, index)), v: keep(gather(before.v, index)), keys: before.keys }
+          held.set(layer, { k: keep(gather(before.k, index)), v: keep(gather(before.v, index)), keys: before.keys })
         })
         dispose([before.k, before.v])
       }
     },
     dispose: () => {
-      dispose(held.flatMap((layer) => (layer ? [layer.k, layer.v] : [])))
-      held.length = 0
+      dispose([...held.values()].flatMap(({ k, v }) => [k, v]))
+      held.clear()
       length = 0
     },
   }

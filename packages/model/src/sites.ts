@@ -1,4 +1,4 @@
-import type { Network, Site, SiteKind } from '@weftjs/spec'
+import type { BlockShape, Network, Site, SiteKind } from '@weftjs/spec'
 import { namesOf } from './architectures/architecture.ts'
 import type { TransformerConfig } from './config.ts'
 import { placeOf } from './places.ts'
@@ -8,12 +8,21 @@ export const sitesOf = ({ config: c, weights, vectors }: Network<TransformerConf
   const D = c.width
   const ends = { classes: c.classes ?? 0, pooled: D, none: D, causal: c.vocabulary, masked: c.vocabulary }[c.output]
   const files = new Map([...namesOf(c)].map((n) => [n.name, n]))
+  const shape: BlockShape = {
+    ...{
+      heads: c.heads,
+      kvHeads: c.kvHeads,
+      headWidth: c.headWidth,
+      hidden: c.hidden,
+      causal: c.causal,
+      scale: c.scale,
+    },
+    ...(c.softcap !== undefined && { softcap: c.softcap }),
+    ...(c.rope && { theta: c.rope.theta }),
+  }
   const around = (name: string, kind: SiteKind, layer: number, width = D, out = width): Site => ({
-    name,
-    kind,
-    layer,
-    in: width,
-    out,
+    ...{ name, kind, layer, in: width, out },
+    ...(layer >= 0 && { block: shape }),
   })
   /** a matrix, where the network has it; a tied head is the embedding's */
   const matrices = (kind: SiteKind, layer: number, ...names: string[]): Site[] =>
@@ -31,6 +40,7 @@ export const sitesOf = ({ config: c, weights, vectors }: Network<TransformerConf
           ...moduleOf(file?.hf ?? c.names.find((n) => n.name === name)?.hf),
           ...(file?.layout === 'transposed' && { transposed: true }),
           ...(axes && { axes }),
+          ...(layer >= 0 && { block: shape }),
         },
       ]
     })

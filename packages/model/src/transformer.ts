@@ -40,13 +40,18 @@ export interface Hooks {
   attend(site: string, next: (x: Attention) => Tensor): (x: Attention) => Tensor
   /** runs a block in a way of its own: `make` gives it from the tensors that all blocks share */
   block?<S>(site: string, make: (shared: S) => Next, shared: S): Next
+  /** tensors that blocks leave for what comes after them */
+  carried?(): readonly Tensor[]
 }
 
-/** Keys and values of earlier tokens: takes the new ones of a layer, gives all of them back, the first `keys` of [B, G, room, S]. */
+/**
+ * Keys and values of earlier tokens: takes the new ones of a layer, or of something of an adapter's by its name, and gives
+ * all of them back, the first `keys` of [B, G, room, S].
+ */
 export interface Cache {
   /** tokens already held */
   readonly length: number
-  extend(layer: number, k: Tensor, v: Tensor): { k: Tensor; v: Tensor; keys: number }
+  extend(layer: number | string, k: Tensor, v: Tensor): { k: Tensor; v: Tensor; keys: number }
 }
 
 /**
@@ -84,7 +89,7 @@ const lastKeys = (bias: Tensor, k: number): Tensor => {
 }
 
 /** the first n keys of x [B, G, room, S] */
-const firstKeys = (x: Tensor, n: number): Tensor => {
+export const firstKeys = (x: Tensor, n: number): Tensor => {
   const [B, G, , S] = x.shape as [number, number, number, number]
   return slice(x, [0, 0, 0, 0], [B, G, n, S])
 }
@@ -92,7 +97,7 @@ const firstKeys = (x: Tensor, n: number): Tensor => {
 /** B batch, T tokens, K keys, D width, H heads, G key-value heads, S head width, F hidden, V vocabulary */
 export const transformer = (
   c: TransformerConfig,
-  { weight, vector, around, attend, block: through = (_, make, shared) => make(shared) }: Hooks,
+  { weight, vector, around, attend, carried, block: through = (_, make, shared) => make(shared) }: Hooks,
   cache?: Cache,
 ): { hidden: (inputs: Inputs) => Tensor; head: Next } => {
   const at = (site: string, x: Tensor, run: Next): Tensor => around(site, run)(x)
@@ -102,19 +107,27 @@ export const transformer = (
     const stored = vector(site)!
     return c.normOffset ? add(stored, c.normOffset) : stored
   }
+  /** an RMS norm has a bias only where an adapter made one */
+  const shifted = (y: Tensor, bias: Tensor | undefined): Tensor => (bias ? add(y, bias) : y)
   const bareNorm =
     (site: string): Next =>
-    (x) =>
-      c.norm === 'rms' ? rmsNorm(x, scaleOf(site), c.eps) : layerNorm(x, scaleOf(site), vector(`${site}.bias`)!, c.eps)
+    (x) => {
+      const bias = vector(`${site}.bias`)
+      return c.norm === 'rms'
+        ? shifted(rmsNorm(x, scaleOf(site), c.eps), bias)
+        : layerNorm(x, scaleOf(site), bias!, c.eps)
+    }
   const norm = (site: string, x: Tensor): Tensor => at(site, x, bareNorm(site))
   /** [h + y, norm(h + y)], one kernel where nothing is wrapped around the norm */
   const addNorm = (site: string, h: Tensor, y: Tensor): [sum: Tensor, norm: Tensor] => {
     const bare = bareNorm(site)
     const run = around(site, bare)
-    if (run === bare)
-      return c.norm === 'rms'
-        ? addRmsNorm(h, y, scaleOf(site), c.eps)
-        : addLayerNorm(h, y, scaleOf(site), vector(`${site}.bias`)!, c.eps)
+    if (run === bare) {
+      const bias = vector(`${site}.bias`)
+      if (c.norm === 'layer') return addLayerNorm(h, y, scaleOf(site), bias!, c.eps)
+      const [sum, normed] = addRmsNorm(h, y, scaleOf(site), c.eps)
+      return [sum, shifted(normed, bias)]
+    }
     const sum = add(h, y)
     return [sum, run(sum)]
   }
@@ -231,7 +244,8 @@ export const transformer = (
     let h = place(embedded, positions, inputs['types'])
     for (let i = 0; i < c.layers; i++) {
       const site = `blocks.${i}`
-      h = tidy(() => through(site, (shared: Pass) => (x) => at(site, x, block(i, shared)), pass)(h))
+      const run = (): Tensor => through(site, (shared: Pass) => (x) => at(site, x, block(i, shared)), pass)(h)
+      h = tidy(() => [run(), ...(carried?.() ?? [])])[0]!
     }
     return has('norm') ? norm('norm', h) : h
   }

@@ -46,6 +46,24 @@ export interface Site {
   readonly transposed?: boolean
   /** hidden units this matrix writes and reads, for permuting, pruning, growing: ['qk.3', 'residual'] */
   readonly axes?: readonly [output: string, input: string]
+  /** within the blocks: what they are like, for methods that put something of the same kind beside them */
+  readonly block?: BlockShape
+}
+
+/** How the blocks of a network are built. */
+export interface BlockShape {
+  /** H query heads in groups that share G key-value heads, each of width S */
+  readonly heads: number
+  readonly kvHeads: number
+  readonly headWidth: number
+  /** F, hidden units of the MLP */
+  readonly hidden: number
+  readonly causal: boolean
+  /** factor of q·kᵀ; and c, where scores are c·tanh(score/c) */
+  readonly scale: number
+  readonly softcap?: number
+  /** base of rotary embedding, where there is one */
+  readonly theta?: number
 }
 
 /** What a method brings to one site. */
@@ -68,6 +86,11 @@ export interface Adapter<S extends Params = Params> {
   /** undefined: nothing to do at this site */
   init(site: Site, ctx: InitContext): Start<S> | undefined
   weight?(base: Weight, state: S, ctx: RunContext): Weight
+  /**
+   * What becomes of a vector beside the weight: the bias of a linear or of a norm (undefined where there is none, and then
+   * the result is a new one), the scale of a norm. Folded like `weight`.
+   */
+  vector?(which: 'bias' | 'scale', base: Tensor | undefined, state: S, ctx: RunContext): Tensor | undefined
   around?(next: (x: Tensor) => Tensor, x: Tensor, state: S, ctx: RunContext): Tensor
   /** `around` for the attention core, where q, k and v enter */
   attend?(next: (x: Attention) => Tensor, x: Attention, state: S, ctx: RunContext): Tensor
@@ -157,6 +180,11 @@ export interface RunContext {
   readonly scratch: Map<string, Tensor>
   /** load balance, orthogonality, density: added to the loss */
   penalty(term: Scalar): void
+  /**
+   * Given while a text is generated: puts keys and values [B, G, T, S] of an attention of the adapter's own, under a name of
+   * its own at this site, behind those of earlier tokens, and gives all of them back [B, G, K, S].
+   */
+  extend?(name: string, k: Tensor, v: Tensor): { k: Tensor; v: Tensor }
 }
 
 /** A storage format: how a matrix becomes few bits and back. */

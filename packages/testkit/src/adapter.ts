@@ -157,6 +157,7 @@ export const checkAdapter = (
         const params = { ...tuned.constants, ...moved(tuned) }
         for (const b of tuned.bound) {
           const { site, base: own } = b
+          if (!site.weight) continue
           const context = contextOf(site, { shared: sharedOf(b.name, params) })
           const w = adapter.weight(own ?? site.weight!, stateOf(b, params), context)
           must(w.shape.join() === site.weight!.shape.join(), `${site.name}: shape [${w.shape}]`)
