@@ -1,9 +1,22 @@
 /** `npm run generate`: tables, llms.txt and the list for `weft list`, all from the directory listing. With `--check`, only says what differs. */
 import { spawnSync } from 'node:child_process'
 import { existsSync, writeFileSync } from 'node:fs'
-import { basename, join, relative } from 'node:path'
+import { basename, dirname, join, relative } from 'node:path'
 import { benchTable } from './bench-table.ts'
-import { allMethods, families, type Method, manifest, packages, read, root } from './source.ts'
+import {
+  allMethods,
+  camel,
+  citation,
+  exported,
+  families,
+  files,
+  type Method,
+  manifest,
+  packages,
+  parse,
+  read,
+  root,
+} from './source.ts'
 
 const cell = (text: string): string => text.replaceAll('|', '\\|')
 const linked = (paper: string): string =>
@@ -81,6 +94,46 @@ export interface Method {
 export const methods: readonly Method[] = ${JSON.stringify(methods)}
 `
 
+/** the methods of a package's index, one line for each file of its folder */
+const methodExports = (path: string): string => {
+  const [open, close] = ['// methods, written by `npm run generate`\n', '// end of methods']
+  const text = read(path)
+  const [start, end] = [text.indexOf(open), text.indexOf(close)]
+  if (start < 0 || end < start) throw new Error(`${path}: the comments around the methods are missing; add them`)
+  const lines = files(dirname(path))
+    .filter((f) => dirname(f) === dirname(path) && f !== path)
+    .map((f) => {
+      const source = parse(f)
+      const types = source.body
+        .filter(
+          (n) => n.type === 'ExportNamedDeclaration' && /^TS(Interface|TypeAlias)/.test(n.declaration?.type ?? ''),
+        )
+        .map((n) => n.declaration.id.name as string)
+      const own = camel(basename(f, '.ts'))
+      const values = exported(source)
+        .map((e) => e.name)
+        .filter((name) => name === own || citation(exported(source).find((e) => e.name === name)!.doc))
+      return `export { ${[...types.map((t) => `type ${t}`), ...values].join(', ')} } from './${basename(f)}'\n`
+    })
+  return formatted(path, `${text.slice(0, start + open.length)}${lines.join('')}${text.slice(end)}`)
+}
+/** the list of PEFT's formats, from their folder */
+const formatList = (folder: string): string => {
+  const names = files(folder)
+    .map((f) => basename(f, '.ts'))
+    .filter((n) => n !== 'index')
+  return formatted(
+    `${folder}/index.ts`,
+    `// Written by \`npm run generate\` from this folder.
+import type { PeftFormat } from '../format.ts'
+${names.map((n) => `import { format as ${camel(n)} } from './${n}.ts'`).join('\n')}
+
+/** every method that PEFT has and we have */
+export const formats: readonly PeftFormat[] = [${names.map(camel).join(', ')}]
+`,
+  )
+}
+
 /** path and text of every generated file */
 export const generated = (): [path: string, text: string][] => {
   const methods = allMethods()
@@ -94,6 +147,8 @@ export const generated = (): [path: string, text: string][] => {
       return [path, between(path, 'methods', methodTable(own, `packages/${f}`, false))]
     }),
     ['bench/README.md', between('bench/README.md', 'bench', benchTable(table, { from: 'bench', all: true }))],
+    ['packages/lora/src/index.ts', methodExports('packages/lora/src/index.ts')],
+    ['packages/lora/src/peft/formats/index.ts', formatList('packages/lora/src/peft/formats')],
     ['llms.txt', llms(methods)],
     ['packages/cli/src/methods.generated.ts', formatted('packages/cli/src/methods.generated.ts', listing(methods))],
   ]

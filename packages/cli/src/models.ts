@@ -9,6 +9,7 @@ import {
   sitesOf,
   type TransformerConfig,
   type Tuned,
+  tunedOf,
 } from '@weftjs/model'
 import { openModel } from '@weftjs/model/node'
 import { fromBnb, fromHalf } from '@weftjs/quant'
@@ -61,7 +62,8 @@ export const attachPeft = async (
   const config = await readPeftConfig(folder)
   const start = fromPeft(config, network, sitesOf(network))
   const tuned = attach(start.network, start.attachments, random, start.options)
-  return { tuned, params: await loadPeft(folder, tuned), config }
+  const { params, constants } = await loadPeft(folder, tuned)
+  return { tuned: tunedOf({ ...tuned, constants: { ...tuned.constants, ...constants } }), params, config }
 }
 
 /** The model with a PEFT adapter, or as it is. */

@@ -12,7 +12,7 @@ const good = { peft_type: 'LORA', r: 4, lora_alpha: 8, target_modules: ['q_proj'
 describe('adapter_config.json', () => {
   it.each([
     [[], 'adapter_config.json: must be an object, found []'],
-    [{ ...good, peft_type: 'IA3' }, 'peft_type "IA3" is not supported; supported is "LORA"'],
+    [{ ...good, peft_type: 'NEW' }, /peft_type "NEW" is not supported; supported are .*"LORA"/],
     [{ ...good, peft_type: undefined }, 'peft_type nothing is not supported'],
     [{ ...good, r: '8' }, 'r must be a whole number of at least 1, found "8"'],
     [{ ...good, r: 0 }, 'r must be a whole number of at least 1, found 0'],
@@ -33,10 +33,13 @@ describe('adapter_config.json', () => {
     [{ ...good, bias: 'some' }, 'bias must be "none", "all" or "lora_only", found "some"'],
     [{ ...good, lora_dropout: 1 }, 'lora_dropout must be a number in [0, 1), found 1'],
     [{ ...good, use_rslora: 'yes' }, 'use_rslora must be true or false, found "yes"'],
-    [{ ...good, use_dora: true }, 'use_dora is true, which is not supported; supported are plain LoRA and rsLoRA'],
+    [{ ...good, use_dora: true }, 'use_dora is true, which is not supported with peft_type "LORA" (only false)'],
     [{ ...good, trainable_token_indices: [1] }, 'trainable_token_indices is [1], which is not supported'],
     [{ ...good, layer_replication: [[0, 2]] }, 'layer_replication is [[0,2]], which is not supported'],
-    [{ ...good, init_lora_weights: 'pissa' }, 'init_lora_weights is "pissa", which changes the base model'],
+    [
+      { ...good, init_lora_weights: 'pissa' },
+      'init_lora_weights must be true or false or "gaussian" or "eva", found "pissa"',
+    ],
     [{ ...good, base_model_name_or_path: 3 }, 'base_model_name_or_path must be a string, found 3'],
   ])('%j', (config, message) => {
     expect(() => peftConfig(config)).toThrow(message)
@@ -45,8 +48,8 @@ describe('adapter_config.json', () => {
   it('is read with the name of its folder in the message', async () => {
     const folder = (text: string): Folder => blobFolder(new Map([['adapter_config.json', new Blob([text])]]), 'mine')
     await expect(readPeftConfig(folder('{'))).rejects.toThrow('mine/adapter_config.json: not valid JSON')
-    await expect(readPeftConfig(folder('{"peft_type":"LOHA"}'))).rejects.toThrow(
-      'mine/adapter_config.json: peft_type "LOHA" is not supported',
+    await expect(readPeftConfig(folder('{"peft_type":"NEW"}'))).rejects.toThrow(
+      'mine/adapter_config.json: peft_type "NEW" is not supported',
     )
     await expect(readPeftConfig(blobFolder(new Map(), 'mine'))).rejects.toThrow('no file "adapter_config.json"')
   })
@@ -124,7 +127,7 @@ describe('adapter_model.safetensors', () => {
     const network = await model('llama3')
     const tuned = attach(network, [{ adapter: lora({ rank: 4, alpha: 4 }), at: 'blocks.*.attn.{q,v}' }], rng(0))
     await expect(loadPeft(peftFolder('lora-qv'), tuned)).rejects.toThrow(
-      'was trained with rank 4 and a factor of 2, and this adapter has 4 and 1; attach what fromPeft gives',
+      'was trained with lora_alpha 8, and this adapter has 4; attach what fromPeft gives',
     )
   })
   it('makes no tensor before all is well', async () => {
@@ -146,7 +149,13 @@ describe('what a PEFT file cannot hold', () => {
   it('is refused by name, and nothing is written', async () => {
     const other = { name: 'mine', init: () => ({ state: { z: rng(0).normal([1]) } }), weight: (w: unknown) => w }
     const cases: [ReturnType<typeof attach>, string][] = [
-      [await tune([{ adapter: other, at: 'blocks.0.attn.q' }]), "blocks.0.attn.q: a PEFT LoRA file cannot hold 'mine'"],
+      [
+        await tune([
+          { adapter: lora(), at: 'blocks.0.attn.v' },
+          { adapter: other, at: 'blocks.0.attn.q' },
+        ]),
+        "blocks.0.attn.q: a PEFT LORA file cannot hold 'mine' beside 'lora'",
+      ],
       [
         await tune([
           { adapter: lora(), at: 'blocks.0.attn.q', name: 'one' },
@@ -163,9 +172,9 @@ describe('what a PEFT file cannot hold', () => {
           { adapter: lora({ rslora: true }), at: 'blocks.0.attn.q' },
           { adapter: lora(), at: 'blocks.0.attn.v' },
         ]),
-        'PEFT has one rslora for all modules',
+        'PEFT has one use_rslora for all modules',
       ],
-      [await tune([], { train: ['norm'] }), 'there is no LoRA here'],
+      [await tune([], { train: ['norm'] }), 'there is no adapter here'],
     ]
     for (const [tuned, message] of cases) {
       let opened = 0

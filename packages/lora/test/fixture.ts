@@ -1,6 +1,6 @@
-import { readdirSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
-import { attach, loadNetwork, sitesOf, type TransformerConfig, type Tuned } from '@weftjs/model'
+import { attach, loadNetwork, sitesOf, type TransformerConfig, type Tuned, tunedOf } from '@weftjs/model'
 import type { Network } from '@weftjs/spec'
 import { rng, type Tensor, tensor } from '@weftjs/tensor'
 import {
@@ -16,7 +16,11 @@ import { fromPeft, loadPeft, readPeftConfig, type SavePeftOptions, savePeft } fr
 
 export const fixtures: string = new URL('../../testkit/fixtures/', import.meta.url).pathname
 export const peftFolder = (name: string): Folder => nodeFolder(`${fixtures}peft/${name}`)
-export const peftNames = (start: string): string[] => readdirSync(`${fixtures}peft`).filter((n) => n.startsWith(start))
+/** folders of adapters that Weft wrote and PEFT read, or that PEFT wrote */
+export const peftNames = (by: 'weft' | 'peft'): string[] =>
+  readdirSync(`${fixtures}peft`).filter(
+    (n) => n.startsWith('from-weft-') === (by === 'weft') && existsSync(`${fixtures}peft/${n}/adapter_config.json`),
+  )
 
 const loaded = new Map<string, Promise<Network<TransformerConfig>>>()
 export const model = (name: string): Promise<Network<TransformerConfig>> => {
@@ -48,14 +52,15 @@ export const open = async (
   base?: string,
 ): Promise<{
   tuned: Tuned
-  params: Awaited<ReturnType<typeof loadPeft>>
+  params: Tuned['params']
   config: Awaited<ReturnType<typeof readPeftConfig>>
 }> => {
   const config = await readPeftConfig(folder)
   const network = await model(base ?? config.base_model_name_or_path!)
   const start = fromPeft(config, network, sitesOf(network))
   const tuned = attach(start.network, start.attachments, rng(0), start.options)
-  return { tuned, params: await loadPeft(folder, tuned), config }
+  const { params, constants } = await loadPeft(folder, tuned)
+  return { tuned: tunedOf({ ...tuned, constants: { ...tuned.constants, ...constants } }), params, config }
 }
 
 /** a PEFT folder in memory */

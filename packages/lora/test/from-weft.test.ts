@@ -4,7 +4,7 @@ import { distance, intsOf, open, peftFolder, peftNames, safetensors } from './fi
 
 await cpu()
 
-describe.each(peftNames('from-weft-'))('%s, trained and written here, read by PEFT', (name) => {
+describe.each(peftNames('weft'))('%s, trained and written here, read by PEFT', (name) => {
   it('means the same there: logits equal', async () => {
     const { tuned, params } = await open(peftFolder(name))
     const reference = await safetensors(`peft/${name}/reference.safetensors`)

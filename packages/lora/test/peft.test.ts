@@ -5,7 +5,7 @@ import { distance, intsOf, open, peftFolder, peftNames, safetensors, saved } fro
 
 await cpu()
 
-describe.each(peftNames('lora-'))('%s, written by PEFT', (name) => {
+describe.each(peftNames('peft'))('%s, written by PEFT', (name) => {
   it("gives PEFT's logits", async () => {
     const { tuned, params } = await open(peftFolder(name))
     const reference = await safetensors(`peft/${name}/reference.safetensors`)

@@ -4,6 +4,7 @@ import { cpu } from '@weftjs/tensor'
 import { describe, expect, it } from 'vitest'
 import { peftConfig, peftTargets, peftTrained } from '../src/index.ts'
 import { loraScale } from '../src/lora.ts'
+import { format } from '../src/peft/formats/lora.ts'
 import { peftOptions } from '../src/peft/load.ts'
 import { fixtures, model } from './fixture.ts'
 
@@ -30,14 +31,14 @@ describe('modules that PEFT adapts', () => {
     }
     const targets = peftTargets(config, sites)
     expect(targets.map((s) => s.module).sort()).toEqual(Object.keys(c.layers!).sort())
-    const at = loraScale(peftOptions(config, targets))
+    const at = loraScale(peftOptions(format, config, targets))
     for (const site of targets) {
       const [rank, factor] = c.layers![site.module!]!
       expect(at(site).rank, site.module).toBe(rank)
       expect(at(site).factor, site.module).toBeCloseTo(factor, 12)
     }
     const modules = new Map(sites.flatMap((s) => (s.module ? [[s.name, s.module] as const] : [])))
-    const names = peftTrained(config, network, sites).map((n) =>
+    const names = peftTrained(config, network, sites, targets).map((n) =>
       modules.has(n) ? `${modules.get(n)}.weight` : `${modules.get(n.replace(/\.bias$/, ''))}.bias`,
     )
     expect(names.sort()).toEqual([...c.whole!].sort())

@@ -9,6 +9,7 @@ import {
   sitesOf,
   type TransformerConfig,
   type Tuned,
+  tunedOf,
 } from '@weftjs/model'
 import { fromBnb, nf4, quantize } from '@weftjs/quant'
 import type { Network, Params, Tensor } from '@weftjs/spec'
@@ -180,15 +181,17 @@ export const loadAdapter = async (session: Session, files: readonly File[]): Pro
     )
   const folder = blobFolder(found, 'the adapter')
   const start = fromPeft(await readPeftConfig(folder), network, sitesOf(network))
-  const tuned = attach(start.network, start.attachments, rng(0), start.options)
-  let params: Params
+  const fresh = attach(start.network, start.attachments, rng(0), start.options)
+  let read: Awaited<ReturnType<typeof loadPeft>>
   try {
-    params = await loadPeft(folder, tuned)
+    read = await loadPeft(folder, fresh)
   } catch (error) {
-    dispose(Object.values(tuned.params))
+    dispose(Object.values({ ...fresh.params, ...fresh.constants }))
     throw error
   }
   dropTuning(session)
-  session.tuning = { tuned, params, title: 'a loaded LoRA adapter', steps: 0 }
+  const { params, constants } = read
+  const tuned = tunedOf({ ...fresh, constants: { ...fresh.constants, ...constants } })
+  session.tuning = { tuned, params, title: 'a loaded adapter', steps: 0 }
   return describe(session.tuning)
 }

@@ -1,48 +1,32 @@
 import type { Folder } from '@weftjs/tensor/checkpoint'
+import type { PeftFormat } from './format.ts'
+import { formats as known } from './formats/index.ts'
+import { type Make, native, nativeMethod } from './native.ts'
 import { patterned, pythonRegExp } from './pattern.ts'
 
-/** PEFT's adapter_config.json of a LoRA adapter, under the names of the file; other fields are carried along. */
-export interface PeftConfig {
-  readonly peft_type: 'LORA'
-  readonly r: number
-  readonly lora_alpha: number
+/** PEFT's adapter_config.json under the names of the file: what all types share; the rest is the type's. */
+export interface PeftConfig extends Readonly<Record<string, unknown>> {
+  readonly peft_type: string
   /** ends of module names, or a regular expression of Python on the whole name, or 'all-linear' */
   readonly target_modules: string | readonly string[]
   readonly exclude_modules?: string | readonly string[] | null
   readonly layers_to_transform?: number | readonly number[] | null
   readonly layers_pattern?: string | readonly string[] | null
-  readonly rank_pattern?: Readonly<Record<string, number>> | null
-  readonly alpha_pattern?: Readonly<Record<string, number>> | null
   readonly modules_to_save?: readonly string[] | null
-  readonly bias?: 'none' | 'all' | 'lora_only'
-  readonly lora_dropout?: number
-  readonly use_rslora?: boolean
-  readonly lora_bias?: boolean
+  /** `none`, `all`, or what ends in `_only`: those of the adapted modules */
+  readonly bias?: string
   readonly fan_in_fan_out?: boolean
-  readonly init_lora_weights?: boolean | string | null
   readonly task_type?: string | null
   readonly base_model_name_or_path?: string | null
   readonly inference_mode?: boolean
 }
 
-/** fields that change what the tensors mean, and the values under which they do not */
-const INERT: Readonly<Record<string, readonly unknown[]>> = {
-  use_dora: [false],
-  use_qalora: [false],
-  ensure_weight_tying: [false],
-  use_bdlora: [false],
-  megatron_config: [],
-  trainable_token_indices: [],
-  target_parameters: [],
-  layer_replication: [],
-  alora_invocation_tokens: [],
-  arrow_config: [],
-  kasa_config: [],
-  velora_config: [],
-  monteclora_config: [],
+export interface Formats {
+  /** PEFT's types that are read and written; all that we have by default */
+  readonly formats?: readonly PeftFormat[]
+  /** makes the adapters of methods that PEFT does not have */
+  readonly make?: Make
 }
-/** starts that leave the base as it is: the tensors of the file are the whole adapter */
-const INITS: readonly unknown[] = [undefined, null, true, false, 'gaussian', 'eva']
 
 const FILE = 'adapter_config.json'
 const show = (value: unknown): string => {
@@ -51,22 +35,37 @@ const show = (value: unknown): string => {
 }
 const isText = (v: unknown): v is string => typeof v === 'string'
 const isWhole = (least: number) => (v: unknown) => Number.isInteger(v) && (v as number) >= least
-const isNumber = (v: unknown): boolean => typeof v === 'number' && Number.isFinite(v)
 const isEmpty = (v: unknown): boolean =>
   v === undefined || v === null || (Array.isArray(v) && v.length === 0) || (isRecord(v) && Object.keys(v).length === 0)
 const isRecord = (v: unknown): v is Record<string, unknown> => typeof v === 'object' && v !== null && !Array.isArray(v)
+
+/** a list of what is known, for a message */
+const types = (formats: readonly PeftFormat[]): string =>
+  [...new Set(formats.map((f) => `"${f.type}"`))].sort().join(', ')
+
+/** The format of a config. @throws Error for a type that we do not read */
+export const formatOf = (
+  config: Readonly<Record<string, unknown>>,
+  { formats = known, make }: Formats = {},
+): PeftFormat => {
+  const method = nativeMethod(config)
+  if (method !== undefined) return native(method, make)
+  const same = formats.filter((f) => f.type === config['peft_type'])
+  const found = same.find((f) => f.when?.(config)) ?? same.find((f) => !f.when)
+  if (found) return found
+  throw new Error(
+    `${FILE}: peft_type ${show(config['peft_type'])} is not supported; supported are ${types(formats)}. Fold the adapter with PEFT (merge_and_unload) and load the merged model`,
+  )
+}
 
 /**
  * Checks a parsed adapter_config.json.
  * @throws Error that names the field and says what was found, and what is supported where something is not
  */
-export const peftConfig = (value: unknown): PeftConfig => {
+export const peftConfig = (value: unknown, options: Formats = {}): PeftConfig => {
   if (!isRecord(value)) throw new Error(`${FILE}: must be an object, found ${show(value)}`)
-  const fail = (path: string, wanted: string, found: unknown): never => {
-    throw new Error(`${FILE}: ${path} must be ${wanted}, found ${show(found)}`)
-  }
   const must = (path: string, found: unknown, test: (v: unknown) => unknown, wanted: string): void => {
-    if (!test(found)) fail(path, wanted, found)
+    if (!test(found)) throw new Error(`${FILE}: ${path} must be ${wanted}, found ${show(found)}`)
   }
   const maybe = (key: string, test: (v: unknown) => unknown, wanted: string): void => {
     if (value[key] !== undefined && value[key] !== null) must(key, value[key], test, wanted)
@@ -74,35 +73,32 @@ export const peftConfig = (value: unknown): PeftConfig => {
   const texts = (key: string, orOne: boolean): void => {
     const found = value[key]
     if (found === undefined || found === null || (orOne && isText(found))) return
-    if (!Array.isArray(found)) fail(key, orOne ? 'a string or a list of strings' : 'a list of strings', found)
+    must(key, found, Array.isArray, orOne ? 'a string or a list of strings' : 'a list of strings')
     for (const [i, item] of (found as unknown[]).entries()) must(`${key}[${i}]`, item, isText, 'a string')
   }
-  const numbers = (key: string, test: (v: unknown) => unknown, wanted: string): void => {
-    maybe(key, isRecord, 'an object of patterns')
-    for (const [pattern, n] of Object.entries((value[key] ?? {}) as object))
-      must(`${key}[${JSON.stringify(pattern)}]`, n, test, wanted)
-    patterned((value[key] ?? {}) as Record<string, number>, `${FILE}: ${key}`)
-  }
 
-  if (value['peft_type'] !== 'LORA')
-    throw new Error(`${FILE}: peft_type ${show(value['peft_type'])} is not supported; supported is "LORA"`)
-  for (const [key, fine] of Object.entries(INERT))
+  const format = formatOf(value, options)
+  for (const [key, fine] of Object.entries(format.inert ?? {}))
     if (!isEmpty(value[key]) && !fine.includes(value[key]))
       throw new Error(
-        `${FILE}: ${key} is ${show(value[key])}, which is not supported; supported are plain LoRA and rsLoRA with bias, patterns and modules_to_save. Fold the adapter with PEFT (merge_and_unload) and load the merged model`,
+        `${FILE}: ${key} is ${show(value[key])}, which is not supported with peft_type ${show(format.type)}${fine.length ? ` (only ${fine.map(show).join(', ')})` : ''}. Fold the adapter with PEFT (merge_and_unload) and load the merged model`,
       )
-  if (!INITS.includes(value['init_lora_weights']))
-    throw new Error(
-      `${FILE}: init_lora_weights is ${show(value['init_lora_weights'])}, which changes the base model and is not supported; supported are true, false, "gaussian" and "eva". Convert the adapter with PEFT (save_pretrained with path_initial_model_for_weight_conversion)`,
+  for (const { key, test, wanted, fallback, pattern } of Object.values(format.fields)) {
+    const found = value[key] ?? fallback ?? value[key]
+    if (found !== fallback || fallback === undefined) must(key, found, test, wanted)
+    if (!pattern) continue
+    maybe(pattern, isRecord, 'an object of patterns')
+    const patterns = (value[pattern] ?? {}) as Record<string, unknown>
+    for (const [p, v] of Object.entries(patterns)) must(`${pattern}[${JSON.stringify(p)}]`, v, test, wanted)
+    patterned(patterns, `${FILE}: ${pattern}`)
+  }
+  if (!format.targets)
+    must(
+      'target_modules',
+      value['target_modules'],
+      (v) => isText(v) || Array.isArray(v),
+      'a list of module names or a regular expression',
     )
-  must('r', value['r'], isWhole(1), 'a whole number of at least 1')
-  must('lora_alpha', value['lora_alpha'], isNumber, 'a number')
-  must(
-    'target_modules',
-    value['target_modules'],
-    (v) => isText(v) || Array.isArray(v),
-    'a list of module names or a regular expression',
-  )
   texts('target_modules', true)
   texts('exclude_modules', true)
   texts('layers_pattern', true)
@@ -113,18 +109,16 @@ export const peftConfig = (value: unknown): PeftConfig => {
   for (const [i, layer] of (Array.isArray(layers) ? layers : []).entries())
     must(`layers_to_transform[${i}]`, layer, isWhole(0), 'the number of a layer')
   if (!Array.isArray(layers)) maybe('layers_to_transform', isWhole(0), 'the number of a layer or a list of them')
-  numbers('rank_pattern', isWhole(1), 'a whole number of at least 1')
-  numbers('alpha_pattern', isNumber, 'a number')
-  maybe('bias', (v) => ['none', 'all', 'lora_only'].includes(v as string), '"none", "all" or "lora_only"')
-  maybe('lora_dropout', (v) => isNumber(v) && (v as number) >= 0 && (v as number) < 1, 'a number in [0, 1)')
-  for (const key of ['use_rslora', 'lora_bias', 'fan_in_fan_out', 'inference_mode'])
-    maybe(key, (v) => typeof v === 'boolean', 'true or false')
+  const only = `${format.type.toLowerCase()}_only`
+  maybe('bias', (v) => ['none', 'all', only].includes(v as string), `"none", "all" or "${only}"`)
+  for (const key of ['fan_in_fan_out', 'inference_mode']) maybe(key, (v) => typeof v === 'boolean', 'true or false')
   for (const key of ['task_type', 'base_model_name_or_path']) maybe(key, isText, 'a string')
-  return value as unknown as PeftConfig
+  format.check?.(value as PeftConfig)
+  return value as PeftConfig
 }
 
 /** The adapter_config.json of a folder. @throws Error, naming the field that is wrong */
-export const readPeftConfig = async (folder: Folder): Promise<PeftConfig> => {
+export const readPeftConfig = async (folder: Folder, options: Formats = {}): Promise<PeftConfig> => {
   const text = await folder.text(FILE)
   let value: unknown
   try {
@@ -133,7 +127,7 @@ export const readPeftConfig = async (folder: Folder): Promise<PeftConfig> => {
     throw new Error(`${folder.name}/${FILE}: not valid JSON (${(error as Error).message}); download it again`)
   }
   try {
-    return peftConfig(value)
+    return peftConfig(value, options)
   } catch (error) {
     throw new Error(`${folder.name}/${(error as Error).message}`)
   }

@@ -1,50 +1,89 @@
-import type { Adapter, Network, Params, Site, Tensor2D } from '@weftjs/spec'
+import type { Adapter, Config, Network, Params, Site } from '@weftjs/spec'
 import { keep, tensor, tidy, transpose } from '@weftjs/tensor'
 import { type Checkpoint, CheckpointError, type Folder, openCheckpoint } from '@weftjs/tensor/checkpoint'
-import { type LoraOptions, type LoraState, lora, loraScale } from '../lora.ts'
-import { type PeftConfig, readPeftConfig } from './config.ts'
+import { type Formats, formatOf, type PeftConfig, readPeftConfig } from './config.ts'
+import { type Field, type Held, type Layout, type Part, type PeftFormat, turned } from './format.ts'
+import { formats as known } from './formats/index.ts'
+import { native } from './native.ts'
 import { exactly, patterned } from './pattern.ts'
 import { peftTargets, peftTrained } from './target.ts'
 
+/** One adapter at one site, as `attach` binds it. */
+export interface AttachedAt {
+  readonly site: Site
+  readonly adapter: Adapter
+  /** of the attachment */
+  readonly name: string
+  /** before its tensors in `params` and `constants` */
+  readonly prefix: string
+}
 /** What `attach` makes of a network, as far as adapter files need it. */
 export interface Attached {
   readonly network: Network<object>
   readonly sites: readonly Site[]
-  readonly bound: readonly { readonly site: Site; readonly adapter: Adapter; readonly prefix: string }[]
+  readonly bound: readonly AttachedAt[]
   readonly params: Params
+  readonly constants: Params
 }
 
 /** The arguments of `attach` that a PEFT config stands for. */
 export interface FromPeft<N extends Network<object>> {
   /** the network, with a head of its own where the config saves a tied head or embedding apart */
   readonly network: N
-  readonly attachments: readonly [{ readonly adapter: Adapter<LoraState>; readonly at: (site: Site) => boolean }]
+  readonly attachments: readonly [{ readonly adapter: Adapter<any>; readonly at: (site: Site) => boolean }]
   readonly options: { readonly train?: readonly string[] }
 }
 
+/** the sites that a config adapts, by its format's rules */
+export const targetsOf = (format: PeftFormat, config: PeftConfig, sites: readonly Site[]): readonly Site[] =>
+  format.targets?.(config, sites) ?? peftTargets(config, sites)
+
 /** our options for a PEFT config on the sites it targets: patterns become exact names of sites */
-export const peftOptions = (config: PeftConfig, targets: readonly Site[]): LoraOptions => {
-  const own = (key: 'rank_pattern' | 'alpha_pattern'): Record<string, number> => {
-    const find = patterned(config[key] ?? {}, `adapter_config.json: ${key}`)
-    return Object.fromEntries(
-      targets.flatMap((s) => {
-        const value = find(s.module)
-        return value === undefined ? [] : [[exactly(s.name), value]]
-      }),
-    )
+export const peftOptions = (format: PeftFormat, config: PeftConfig, targets: readonly Site[]): Config => {
+  const options: Record<string, unknown> = {}
+  for (const [option, { key, fallback, read = (v: unknown) => v, pattern }] of Object.entries(format.fields)) {
+    const found = config[key] ?? fallback
+    const value = read(found, config)
+    if (value !== undefined && value !== fallback) options[option] = value
+    if (!pattern) continue
+    const find = patterned((config[pattern] ?? {}) as Record<string, unknown>, `adapter_config.json: ${pattern}`)
+    const own = targets.flatMap((s) => {
+      const v = find(s.module)
+      return v === undefined ? [] : [[exactly(s.name), read(v, config)] as const]
+    })
+    if (own.length) options[`${option}Pattern`] = Object.fromEntries(own)
   }
-  const [rankPattern, alphaPattern] = [own('rank_pattern'), own('alpha_pattern')]
-  return {
-    rank: config.r,
-    alpha: config.lora_alpha,
-    ...(config.use_rslora && { rslora: true }),
-    ...(config.lora_dropout && { dropout: config.lora_dropout }),
-    ...(Object.keys(rankPattern).length && { rankPattern }),
-    ...(Object.keys(alphaPattern).length && { alphaPattern }),
-    ...(config.init_lora_weights === 'gaussian' && { init: 'gaussian' as const }),
-    ...(config.lora_bias && { loraBias: true }),
-  }
+  return { ...options, ...format.options?.(config, targets) }
 }
+
+/** the value that a field has at a site, in the file's terms */
+export const valueAt = ({ key: _, ...field }: Field, option: string, held: Held): unknown => {
+  if (field.of) return field.of(held)
+  const options = (held.adapter.options ?? {}) as Record<string, unknown>
+  const { name, module } = held.site
+  const special = field.pattern
+    ? patterned(
+        (options[`${option}Pattern`] ?? {}) as Record<string, unknown>,
+        `${held.adapter.name}: ${option}Pattern`,
+      )(name, module)
+    : undefined
+  const own = special ?? options[option]
+  if (field.write) return field.write(own, options)
+  return own === undefined ? field.fallback : own
+}
+
+/** what the tensors of a site mean: every field but those of how training starts and goes */
+export const meaningOf = (format: PeftFormat, held: Held): Readonly<Record<string, unknown>> =>
+  Object.fromEntries(
+    Object.entries(format.fields).flatMap(([option, field]) =>
+      field.start ? [] : [[field.key, valueAt(field, option, held)]],
+    ),
+  )
+/** equal as JSON, numbers to the ninth digit */
+export const alike = (a: unknown, b: unknown): boolean =>
+  typeof a === 'number' && typeof b === 'number'
+    ? Math.abs(a - b) <= 1e-9 * Math.max(Math.abs(a), Math.abs(b))
+    : JSON.stringify(a ?? null) === JSON.stringify(b ?? null)
 
 /**
  * What to attach for a PEFT config: `attach(start.network, start.attachments, rng, start.options)`.
@@ -54,8 +93,10 @@ export const fromPeft = <N extends Network<object>>(
   config: PeftConfig,
   network: N,
   sites: readonly Site[],
+  formats: Formats = {},
 ): FromPeft<N> => {
-  const targets = peftTargets(config, sites)
+  const format = formatOf(config, formats)
+  const targets = targetsOf(format, config, sites)
   const names = new Set(targets.map((s) => s.name))
   const head = sites.find((s) => s.name === 'head')?.weight
   const apart: N | undefined =
@@ -63,63 +104,83 @@ export const fromPeft = <N extends Network<object>>(
       ? { ...network, config: { ...network.config, tied: false }, weights: { ...network.weights, head } }
       : undefined
   // PEFT copies a module that it saves, and what was tied to it stays as it was
-  const copied = peftTrained({ ...config, bias: 'none' }, apart ?? network, sites)
+  const copied = peftTrained({ ...config, bias: 'none' }, apart ?? network, sites, targets)
   const base = apart && copied.some((n) => n === 'head' || n === 'embed') ? apart : network
-  const train = peftTrained(config, base, sites)
+  const train = peftTrained(config, base, sites, targets)
   return {
     network: base,
-    attachments: [{ adapter: lora(peftOptions(config, targets)), at: (site) => names.has(site.name) }],
+    attachments: [{ adapter: format.make(peftOptions(format, config, targets)), at: (site) => names.has(site.name) }],
     options: { ...(train.length && { train }) },
   }
+}
+
+/** the format that writes an adapter: PEFT's, or our own where PEFT has none */
+export const formatFor = (adapter: Adapter, { formats = known, make = () => adapter }: Formats = {}): PeftFormat =>
+  formats.find((f) => f.method === adapter.name) ?? native(adapter.name, make)
+
+/** a bound adapter with its tensors among those of `tuned` */
+export const heldOf = ({ params, constants }: Attached, { site, adapter, prefix }: AttachedAt): Held => {
+  const start = `${prefix}.`
+  const state: Record<string, Params[string]> = {}
+  for (const all of [constants, params])
+    for (const name in all) if (name.startsWith(start)) state[name.slice(start.length)] = all[name]!
+  return { site, adapter, state }
 }
 
 const PREFIX = 'base_model.model.'
 
 /** One tensor of ours and the names it may have in a PEFT file, the first being the one that PEFT writes today. */
 export interface PeftTensor {
-  /** in `params` */
+  /** in `params` or `constants` */
   readonly name: string
   readonly keys: readonly [string, ...string[]]
-  /** in the file */
+  /** in the file, and here */
   readonly shape: readonly number[]
-  /** the file keeps the transpose */
-  readonly transposed: boolean
+  readonly own: readonly number[]
+  readonly layout?: Layout
 }
 
 /**
- * Every trained tensor of a tuned network under PEFT's name.
- * @throws Error for what a PEFT LoRA file cannot hold
+ * Every tensor of a tuned network that a PEFT file holds, under PEFT's name.
+ * @throws Error for what a PEFT file cannot hold
  */
-export const peftTensors = ({ bound, params, sites }: Attached): readonly PeftTensor[] => {
+export const peftTensors = (tuned: Attached, options: Formats = {}): readonly PeftTensor[] => {
+  const { bound, params, constants, sites } = tuned
   const found: PeftTensor[] = []
-  const add = (name: string, transposed: boolean, ...keys: [string, ...string[]]): void => {
-    const { shape } = params[name]!
-    found.push({ name, keys, transposed, shape: transposed ? shape.toReversed() : shape })
-  }
-  const moduleOf = ({ name, module }: Site): string => {
-    if (module === undefined) throw new Error(`${name}: has no module in a checkpoint, so PEFT has no name for it`)
-    return `${PREFIX}${module}`
+  const add = (name: string, part: string | Part, wrap: (file: string) => readonly string[]): void => {
+    const own = (params[name] ?? constants[name])!.shape
+    const { name: file, also = [], layout } = typeof part === 'string' ? { name: part } : part
+    const keys = [file, ...also].flatMap(wrap) as [string, ...string[]]
+    found.push({ name, keys, own, shape: layout ? layout.shape(own) : own, ...(layout && { layout }) })
   }
   const adapted = new Map<string, string>()
-  for (const { site, adapter, prefix } of bound) {
-    if (adapter.name !== 'lora')
-      throw new Error(`${site.name}: a PEFT LoRA file cannot hold '${adapter.name}'; save its tensors as they are`)
+  const shared = new Map<string, PeftFormat>()
+  for (const b of bound) {
+    const { site, adapter, prefix, name } = b
+    const format = formatFor(adapter, options)
+    const first = formatFor(bound[0]!.adapter, options)
+    if (format.type !== first.type)
+      throw new Error(
+        `${site.name}: a PEFT ${first.type} file cannot hold '${adapter.name}' beside '${bound[0]!.adapter.name}'; save them apart`,
+      )
     if (adapted.has(site.name))
       throw new Error(
         `${site.name}: a PEFT file holds one adapter for each module, and ${adapted.get(site.name)} and ${prefix} both are here; save them apart`,
       )
     adapted.set(site.name, prefix)
-    const module = moduleOf(site)
-    const bias = Object.hasOwn(params, `${prefix}.bias`)
-    if (site.kind === 'embed') {
-      if (bias) throw new Error(`${site.name}: PEFT has no lora_bias for an embedding; train without "loraBias" here`)
-      // PEFT: delta = (B·A)ᵀ with A [r, V], B [D, r]
-      add(`${prefix}.b`, true, `${module}.lora_embedding_A`)
-      add(`${prefix}.a`, true, `${module}.lora_embedding_B`)
-    } else {
-      add(`${prefix}.a`, false, `${module}.lora_A.weight`)
-      add(`${prefix}.b`, false, `${module}.lora_B.weight`)
-      if (bias) add(`${prefix}.bias`, false, `${module}.lora_B.bias`)
+    const place = placeOf(site, format)
+    const held = heldOf(tuned, b)
+    const parts = typeof format.parts === 'function' ? format.parts(held) : format.parts
+    for (const [key, part] of Object.entries(parts))
+      if (held.state[key]) add(`${prefix}.${key}`, part, (file) => [`${place}.${file}`])
+    shared.set(name, format)
+  }
+  for (const [name, format] of shared) {
+    const start = `${name}.shared.`
+    for (const full of [...Object.keys(params), ...Object.keys(constants)].filter((n) => n.startsWith(start))) {
+      const key = full.slice(start.length)
+      const part = typeof format.shared === 'function' ? format.shared(key) : format.shared?.[key]
+      if (part !== undefined) add(full, part, (file) => [file])
     }
   }
   const bySite = new Map(sites.map((s) => [s.name, s]))
@@ -127,41 +188,59 @@ export const peftTensors = ({ bound, params, sites }: Attached): readonly PeftTe
   for (const name of Object.keys(params).filter((n) => !taken.has(n))) {
     const owner = bySite.get(name) ?? bySite.get(name.replace(/\.bias$/, ''))
     if (!owner) throw new Error(`${name}: trained, but no module of the model holds it, so PEFT has no name for it`)
-    const module = moduleOf(owner)
-    if (owner.name === name) add(name, owner.transposed === true && params[name]!.rank === 2, `${module}.weight`)
-    else if (adapted.has(owner.name)) add(name, false, `${module}.base_layer.bias`, `${module}.bias`)
-    else add(name, false, `${module}.bias`)
+    const module = placeOf(owner)
+    const flipped = owner.name === name && owner.transposed === true && params[name]!.rank === 2
+    if (owner.name === name)
+      add(name, { name: 'weight', ...(flipped && { layout: TURNED }) }, (file) => [`${module}.${file}`])
+    else if (adapted.has(owner.name)) add(name, 'bias', (file) => [`${module}.base_layer.${file}`, `${module}.${file}`])
+    else add(name, 'bias', (file) => [`${module}.${file}`])
   }
   return found
 }
+const TURNED = turned((t) => transpose(t))
+
+/** a module's path in a PEFT file; a method of ours may also stand where the checkpoint has no module */
+const placeOf = ({ name, module }: Site, format?: PeftFormat): string => {
+  if (module !== undefined) return `${PREFIX}${module}`
+  if (format?.type.startsWith('WEFT_')) return `${PREFIX}weft.${name}`
+  throw new Error(`${name}: has no module in a checkpoint, so PEFT has no name for it`)
+}
+
+/** What a folder holds: what trains, and what is held fixed with it. */
+export interface Loaded {
+  readonly params: Params
+  readonly constants: Params
+}
 
 /**
- * The tensors of a PEFT folder for a tuned network: what `attach` calls `params`. All are read and checked before the
- * first is made.
+ * The tensors of a PEFT folder for a tuned network: values for what `attach` calls `params` and `constants`. All are read
+ * and checked before the first is made.
  * @throws CheckpointError or Error that names the tensor which is missing, not known, or of another shape
  */
-export const loadPeft = async (folder: Folder, tuned: Attached): Promise<Params> => {
-  const config = await readPeftConfig(folder)
-  checkScale(config, tuned, folder.name)
+export const loadPeft = async (folder: Folder, tuned: Attached, options: Formats = {}): Promise<Loaded> => {
+  const config = await readPeftConfig(folder, options)
+  checkMeaning(config, tuned, folder.name, options)
   const checkpoint = await openCheckpoint(folder, { stem: 'adapter_model' })
   try {
-    const wanted = peftTensors(tuned)
+    const wanted = peftTensors(tuned, options)
     const keys = wanted.map((t) => resolve(checkpoint, t))
     await checkRest(checkpoint, new Set(keys), tuned)
-    const values: Float32Array[] = []
-    for (const key of keys) values.push(await checkpoint.floats(key))
-    return tidy(() =>
-      Object.fromEntries(
-        wanted.map(({ name, shape, transposed }, i) => {
-          const read = tensor(values[i]!, [...shape])
-          return [name, keep(transposed ? transpose(read) : read)]
-        }),
-      ),
+    const values: (Float32Array | Int32Array)[] = []
+    for (const [i, key] of keys.entries())
+      values.push(isWhole(tuned, wanted[i]!.name) ? await checkpoint.ints(key) : await checkpoint.floats(key))
+    const read = tidy(() =>
+      wanted.map(({ name, shape, own, layout }, i) => {
+        const file = tensor(values[i]!, [...shape], isWhole(tuned, name) ? 'int32' : 'float32')
+        return [name, keep(layout ? layout.read(file, own) : file)] as const
+      }),
     )
+    const of = (all: Params): Params => Object.fromEntries(read.filter(([name]) => Object.hasOwn(all, name)))
+    return { params: of(tuned.params), constants: of(tuned.constants) }
   } finally {
     await checkpoint.close()
   }
 }
+const isWhole = ({ constants }: Attached, name: string): boolean => constants[name]?.dtype === 'int32'
 
 /** the key under which the file has a tensor, after a look at its shape */
 const resolve = (checkpoint: Checkpoint, { keys, name, shape }: PeftTensor): string => {
@@ -211,31 +290,35 @@ const checkRest = async (checkpoint: Checkpoint, used: ReadonlySet<string>, tune
   }
 }
 
-/** the same tensors mean something else under another α: refuse */
-const checkScale = (config: PeftConfig, { bound }: Attached, file: string): void => {
-  const theirs = loraScale(
-    peftOptions(
-      config,
-      bound.map((b) => b.site),
-    ),
-  )
-  for (const { site, adapter } of bound) {
-    const [want, have] = [theirs(site), loraScale((adapter.options ?? {}) as LoraOptions)(site)]
-    if (want.rank !== have.rank || Math.abs(want.factor - have.factor) > 1e-6 * Math.abs(want.factor))
+/** the same tensors mean something else under other options: refuse */
+const checkMeaning = (config: PeftConfig, tuned: Attached, file: string, options: Formats): void => {
+  const format = formatOf(config, options)
+  const targets = tuned.bound.map((b) => b.site)
+  const theirs = format.make(peftOptions(format, config, targets))
+  for (const b of tuned.bound) {
+    const held = heldOf(tuned, b)
+    if (b.adapter.name !== theirs.name)
       throw new Error(
-        `${site.name}: ${file} was trained with rank ${want.rank} and a factor of ${want.factor}, and this adapter has ${have.rank} and ${have.factor}; attach what fromPeft gives`,
+        `${b.site.name}: ${file} holds '${theirs.name}', and this adapter is '${b.adapter.name}'; attach what fromPeft gives`,
+      )
+    const have = meaningOf(format, held)
+    const want = meaningOf(format, { ...held, adapter: theirs })
+    const odd = Object.keys(want).find((key) => !alike(want[key], have[key]))
+    if (odd !== undefined)
+      throw new Error(
+        `${b.site.name}: ${file} was trained with ${odd} ${JSON.stringify(want[odd])}, and this adapter has ${JSON.stringify(have[odd])}; attach what fromPeft gives`,
       )
   }
 }
 
-/** float32 values of tensors that have PEFT's names and layout, one at a time */
-export const peftValues = async (params: Params, { name, transposed }: PeftTensor): Promise<Float32Array> => {
-  const t = params[name]!
-  if (!transposed) return (await t.data()) as Float32Array
-  const turned = tidy(() => transpose(t as Tensor2D))
+/** values of tensors that have PEFT's names and layout, one at a time */
+export const peftValues = async (all: Params, { name, layout }: PeftTensor): Promise<Float32Array | Int32Array> => {
+  const t = all[name]!
+  if (!layout) return (await t.data()) as Float32Array
+  const laid = tidy(() => layout.write(t))
   try {
-    return (await turned.data()) as Float32Array
+    return (await laid.data()) as Float32Array
   } finally {
-    turned.dispose()
+    if (laid !== t) laid.dispose()
   }
 }

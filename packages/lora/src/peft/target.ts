@@ -66,7 +66,7 @@ export const peftTargets = (config: PeftTargets, sites: readonly Site[]): readon
   const odd = found.find((s) => !s.weight)
   if (odd)
     throw new Error(
-      `${odd.module}: target_modules ${JSON.stringify(target_modules)} chooses a ${odd.kind}, which has no matrix for LoRA; narrow it to linear modules`,
+      `${odd.module}: target_modules ${JSON.stringify(target_modules)} chooses a ${odd.kind}, which has no matrix to adapt; narrow it to linear modules`,
     )
   if (found.length) return found
   const ends = [...new Set(named.filter((s) => s.weight).map((s) => s.module.split('.').at(-1)!))]
@@ -80,6 +80,7 @@ export const peftTrained = (
   config: PeftTargets & Pick<PeftConfig, 'bias'>,
   network: Network<object>,
   sites: readonly Site[],
+  targets: readonly Site[],
 ): readonly string[] => {
   const names = new Set<string>()
   const own = (name: string): boolean => Object.hasOwn(network.vectors, name) || Object.hasOwn(network.weights, name)
@@ -91,7 +92,7 @@ export const peftTrained = (
       for (const n of [name, `${name}.bias`]) if (own(n)) names.add(n)
   }
   const { bias = 'none' } = config
-  const biased = bias === 'lora_only' ? new Set(peftTargets(config, sites).map((s) => `${s.name}.bias`)) : undefined
+  const biased = bias.endsWith('_only') ? new Set(targets.map((s) => `${s.name}.bias`)) : undefined
   for (const n of Object.keys(network.vectors))
     if (bias !== 'none' && n.endsWith('.bias') && (biased?.has(n) ?? true)) names.add(n)
   return [...names]
