@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import * as w from '../../src/index.ts'
 import { exactly, floats, type Row, type Value } from './case.ts'
 import { looked } from './gather.ts'
+import { inverted } from './invert.ts'
 import { products } from './linear.ts'
 import { fixed, row } from './ops.ts'
 
@@ -248,4 +249,4 @@ const losses: Row[] = [
   ),
 ]
 
-export const fused: readonly Row[] = [...simple, ...attended, ...losses, ...products, ...looked]
+export const fused: readonly Row[] = [...simple, ...attended, ...losses, ...products, ...looked, ...inverted]
