@@ -53,7 +53,11 @@ export interface Tuned extends Binding {
   /** ids [B, T] → logits [B, T, V] */
   forward(params: Params, inputs: Inputs, options?: ForwardOptions): { logits: Tensor }
   /** the network with every weight adapter folded in, in the format that each base has */
-  fold(params: Params, options?: Pick<ForwardOptions, 'adapters'>): Network<TransformerConfig>
+  fold(params: Params, options?: FoldOptions): Network<TransformerConfig>
+}
+export interface FoldOptions extends Pick<ForwardOptions, 'adapters'> {
+  /** sees each matrix that is folded, before it goes into its format */
+  watch?(site: string, folded: Tensor2D): void
 }
 
 /** is a name that of a site or of something below it? */
@@ -265,7 +269,7 @@ export const tunedOf = (binding: Binding): Tuned => {
       const { hidden, head } = run(values, inputs, options)
       return { logits: head(hidden) }
     },
-    fold: (given, { adapters } = {}) => {
+    fold: (given, { adapters, watch } = {}) => {
       const all = { ...constants, ...given }
       const { bySite, bases, whole } = chosen(adapters)
       const values = whole ? given : {}
@@ -295,7 +299,9 @@ export const tunedOf = (binding: Binding): Tuned => {
         const base = baseOf(name, values, bases)
         weights[name] = tidy(() => {
           const adapted = list.reduce((w, b) => b.adapter.weight?.(w, of(b).state, of(b).context) ?? w, base)
-          const folded = base.like(adapted.dense())
+          const matrix = adapted.dense() // [out, in]
+          watch?.(name, matrix)
+          const folded = base.like(matrix)
           for (const t of Object.values(folded.parts)) keep(t)
           return folded as never
         }) as unknown as Weight

@@ -1,5 +1,5 @@
 export { type Architecture, architectureOf, architectures, type Name, namesOf } from './architectures/index.ts'
-export { attach, type ForwardOptions, type Pass, type Tuned, tunedOf } from './attach.ts'
+export { attach, type FoldOptions, type ForwardOptions, type Pass, type Tuned, tunedOf } from './attach.ts'
 export {
   type Attachment,
   type AttachOptions,
@@ -16,10 +16,12 @@ export { type CalibrateOptions, calibrate } from './calibrate.ts'
 export type { CalibrationCache } from './calibration-file.ts'
 export type { Rope, TransformerConfig } from './config.ts'
 export { decoder, type StopScan, stopScan, type TextStream } from './decoder.ts'
+export { foldChecked } from './fold-checked.ts'
 export { type Completion, complete, type Finish, type Generated, type GenerateOptions, generate } from './generate.ts'
 export { initNetwork } from './init.ts'
 export { type LoadOptions, loadNetwork, type WeightReader } from './load.ts'
 export { inputsOf, meanLoss, nextToken, targetsIn } from './loss.ts'
+export { type AddOptions, addAdapters, deleteAdapters, renameAdapters } from './manage.ts'
 export { type At, match, matcher } from './match.ts'
 export { type Place, placeOf } from './places.ts'
 export type { Prompts } from './prompt.ts'
@@ -35,5 +37,6 @@ export {
 export { type Score, type ScoreOptions, score } from './score.ts'
 export type { Calibrated } from './seen.ts'
 export { sitesOf } from './sites.ts'
+export { type AdapterStatus, type Counts, countsOf, type SiteStatus, statusOf } from './status.ts'
 export { checkTokenizer, encodeChat, loadTokenizer, type ModelTokenizer } from './tokenizer.ts'
 export { type Cache, type Hooks, type Inputs, transformer } from './transformer.ts'
