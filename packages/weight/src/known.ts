@@ -12,6 +12,8 @@ export interface Known {
   /** W itself [out, in] */
   readonly matrix?: Tensor2D
   readonly factors?: Factors
+  /** W is zero but in these places [2, k] */
+  readonly sparse?: { readonly values: Tensor; readonly places: Tensor }
   /** x·Wᵀ + bias in one pass */
   readonly affine?: (x: Tensor, bias?: Tensor) => Tensor
 }

@@ -1,4 +1,4 @@
-import type { Rng, Tensor2D, Tensor3D, Weight } from '@weftjs/spec'
+import type { Rng, Tensor, Tensor1D, Tensor2D, Tensor3D, Weight } from '@weftjs/spec'
 import { abs, add, cpu, mul, rng, slice, tensor2d } from '@weftjs/tensor'
 import { factories, testWeight, toyCodec, type WeightSuite } from '@weftjs/testkit'
 import { expect, it } from 'vitest'
@@ -13,6 +13,8 @@ import {
   scale,
   scaleColumns,
   scaleRows,
+  scatter,
+  slices,
   sum,
 } from '../src/index.ts'
 
@@ -20,6 +22,8 @@ await cpu()
 const matrix = (rng: Rng, out = 5, n = 4): Tensor2D => rng.normal([out, n]) as Tensor2D
 const plain = (rng: Rng, out = 5, n = 4): Weight => dense(matrix(rng, out, n))
 const low = (rng: Rng, out = 5, n = 4): Weight => lowRank(matrix(rng, out, 2), matrix(rng, 2, n))
+const places = (): Tensor => tensor2d([0, 0, 3, 4, 1, 3, 0, 2], [2, 4], 'int32')
+const few = (rng: Rng): Weight => scatter([5, 4], places(), rng.normal([4]) as Tensor1D)
 const toy = (rng: Rng): Weight => packed(toyCodec(), matrix(rng))
 
 /** each file of src, alone and with the others */
@@ -60,6 +64,18 @@ const WEIGHTS: Readonly<Record<string, Readonly<Record<string, (rng: Rng) => Wei
     'rows and columns of a sum': (r) => scaleRows(r.normal([5]), scaleColumns(r.normal([4]), sum(plain(r), low(r)))),
     'rows twice': (r) => scaleRows(r.normal([5]), scaleRows(add(abs(r.normal([5])), 1), plain(r))),
   },
+  scatter: {
+    scatter: few,
+    'onto a dense one': (r) => sum(plain(r), few(r)),
+    'onto a dense one with a low rank': (r) => sum(plain(r), low(r), few(r), few(r)),
+    'onto a packed one': (r) => sum(toy(r), few(r)),
+    scaled: (r) => scale(0.5, few(r)),
+  },
+  slices: {
+    rows: (r) => slices([5, 4], 'rows', 1, matrix(r, 2, 4)),
+    'the last columns': (r) => slices([5, 4], 'columns', 3, matrix(r, 5, 1)),
+    'onto a dense one': (r) => sum(plain(r), slices([5, 4], 'columns', 0, matrix(r, 5, 2))),
+  },
   sum: {
     'dense and low rank': (r) => sum(plain(r), scale(0.5, low(r))),
     'packed and low rank': (r) => sum(toy(r), low(r)),
@@ -78,8 +94,13 @@ it('every file is here', () => {
 
 for (const [file, cases] of Object.entries(WEIGHTS))
   for (const [name, make] of Object.entries(cases)) {
-    const lossy = make === toy || name.startsWith('packed')
-    const options: WeightSuite = lossy ? { likeTolerance: 1e-2, trains: name === 'packed' ? [] : ['1.a', '1.b'] } : {}
+    const lossy = make === toy || /packed/.test(name)
+    const floats = Object.entries(make(rng(0)).parts).flatMap(([n, t]) => (t.dtype === 'float32' ? [n] : []))
+    const frozen = name === 'packed' ? floats : ['0.q', '0.scale'] // parts of a codec
+    const options: WeightSuite = {
+      ...(lossy && { likeTolerance: 1e-2 }),
+      trains: lossy ? floats.filter((n) => !frozen.includes(n)) : floats,
+    }
     testWeight(`${file}: ${name}`, make, options)
   }
 

@@ -5,6 +5,7 @@ import { looked } from './gather.ts'
 import { inverted } from './invert.ts'
 import { products } from './linear.ts'
 import { fixed, row } from './ops.ts'
+import { sparse } from './sparse.ts'
 
 const rowsOf = fc.constantFrom<number[][]>([1], [7], [1, 1], [2, 3], [1, 67], [3, 1, 5])
 const width = fc.constantFrom(1, 3, 8, 64, 77, 130)
@@ -249,4 +250,4 @@ const losses: Row[] = [
   ),
 ]
 
-export const fused: readonly Row[] = [...simple, ...attended, ...losses, ...products, ...looked, ...inverted]
+export const fused: readonly Row[] = [...simple, ...attended, ...losses, ...products, ...looked, ...inverted, ...sparse]

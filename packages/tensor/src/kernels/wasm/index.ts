@@ -14,6 +14,7 @@ import { addLayerNorm, addRmsNorm, layerNorm, rmsNorm } from './norm.ts'
 import { productOnHeap } from './product.ts'
 import { rotary, rotaryHeads } from './rotary.ts'
 import { replaceShapeOps } from './shape.ts'
+import { addAt, linearSparse, takeAt } from './sparse.ts'
 import { writeRows } from './write-rows.ts'
 
 /** Fused kernels on the wasm heap in the place of composed ops; nothing changes where the engine cannot run them. */
@@ -35,6 +36,9 @@ export const installHeapKernels = (): void => {
     Glu: glu,
     Attention: attention,
     CachedAttention: { forward: attention.forward! },
+    LinearSparse: linearSparse,
+    AddAt: addAt,
+    TakeAt: takeAt,
   })
   replaceShapeOps()
   replaceTanh()
