@@ -1,7 +1,8 @@
-import type { Adapter, Rng, Site, Tensor2D, Weight } from '@weftjs/spec'
-import { add, div, mul, type Tensor, type Tensor1D, zeros } from '@weftjs/tensor'
+import type { Adapter, Site, Tensor2D } from '@weftjs/spec'
+import { add, mul, type Tensor, type Tensor1D, zeros } from '@weftjs/tensor'
 import { lowRank, scale, sum } from '@weftjs/weight'
 import { patterned } from './peft/pattern.ts'
+import { droppedWhile, mustBeChance } from './shared/dropped.ts'
 
 export interface LoraOptions {
   /** r */
@@ -45,7 +46,7 @@ export const loraScale = (options: LoraOptions): ((site: Site) => { rank: number
 /** W + (α/r)·B·A, A random, B zero  —  Hu et al., arXiv:2106.09685 */
 export const lora = (options: LoraOptions = {}): Adapter<LoraState> => {
   const { dropout = 0, init = 'kaiming', loraBias = false } = options
-  if (!(dropout >= 0 && dropout < 1)) throw new Error(`lora: dropout must be in [0, 1), found ${dropout}`)
+  mustBeChance('lora: dropout', dropout)
   if (!Number.isFinite(options.alpha ?? 1)) throw new Error(`lora: alpha must be a number, found ${options.alpha}`)
   const at = loraScale(options)
   return {
@@ -67,16 +68,7 @@ export const lora = (options: LoraOptions = {}): Adapter<LoraState> => {
       const bias = loraBias && { bias: zeros([out]) as Tensor1D }
       return { state: { a: a as Tensor2D, b: zeros([out, r]) as Tensor2D, ...bias } }
     },
-    weight: (base, { a, b }, { site, training, rng }) => {
-      const delta = lowRank(b, a)
-      return sum(base, scale(at(site).factor, training && dropout && rng ? dropped(delta, dropout, rng) : delta))
-    },
+    weight: (base, { a, b }, ctx) => sum(base, scale(at(ctx.site).factor, droppedWhile(ctx, dropout, lowRank(b, a)))),
     ...(loraBias && { around: (next, x, { bias }, { site }) => add(next(x), mul(bias!, at(site).factor)) }),
   }
 }
-
-/** each input of w is zero with chance p, and the rest 1/(1−p) times as large */
-const dropped = (w: Weight, p: number, rng: Rng): Weight => ({
-  ...w,
-  apply: (x) => w.apply(mul(x, div(rng.bernoulli(x.shape, 1 - p), 1 - p))),
-})
