@@ -1,0 +1,78 @@
+import type { Adapter, Rng, Site, Tensor1D, Tensor2D } from '@weftjs/spec'
+import { clone, sub, type Tensor, tensor1d } from '@weftjs/tensor'
+import { fromMatrix, randomizedSvd, type Svd, svd, toMatrix, transpose } from '@weftjs/tensor/linalg'
+import { sum } from '@weftjs/weight'
+import { between } from './shared/between.ts'
+
+export interface SvfitOptions {
+  /** r singular values train; by default as many as hold `energy` */
+  readonly rank?: number
+  /** share of Σ s² that the first r hold */
+  readonly energy?: number
+}
+export interface SvfitState extends Record<string, Tensor> {
+  /** σ, singular values [r] */
+  s: Tensor1D
+  /** their start [r], frozen */
+  start: Tensor1D
+  /** left vectors [out, r], frozen */
+  u: Tensor2D
+  /** right vectors [r, in], frozen */
+  v: Tensor2D
+}
+
+/** smallest r whose values hold a share of the sum of squares */
+const enough = (s: Float64Array, energy: number): number => {
+  const wanted = energy * s.reduce((sum, x) => sum + x * x, 0)
+  let r = 0
+  for (let held = 0; r < s.length && (r === 0 || held < wanted * (1 - 1e-12)); r++) held += s[r]! ** 2
+  return r
+}
+
+const decompose = (
+  { name, weight }: Site,
+  { rank, energy = 0.99 }: SvfitOptions,
+  rng?: Rng,
+): { svd: Svd; r: number } => {
+  const [out, input] = weight!.shape
+  const w = toMatrix(weight!.dense())
+  if (rank === undefined) {
+    const whole = svd(w)
+    return { svd: whole, r: enough(whole.s, energy) }
+  }
+  if (!Number.isInteger(rank) || rank < 1)
+    throw new Error(`${name}: rank must be a whole number of at least 1, found ${rank}`)
+  if (rank > Math.min(out, input))
+    throw new Error(`${name}: rank ${rank} exceeds min(${out}, ${input}); lower rank or narrow "at"`)
+  return { svd: rng ? randomizedSvd(w, rank, { rng }) : svd(w), r: rank }
+}
+
+/** numbers that train at a site: r; where `energy` decides, the matrix is decomposed to tell */
+export const trainable = (site: Site, options: SvfitOptions = {}): number => options.rank ?? decompose(site, options).r
+
+/**
+ * W + U·diag(σ − s)·Vᵀ with the top r of W = U·diag(s)·Vᵀ, σ alone trains  —  Sun et al., arXiv:2409.05926
+ *
+ * That is the paper's W_e + U·diag(σ)·Vᵀ, with nothing rounded at the start and a packed base left as it is. At a rank near
+ * the whole, the products with U and V are as large as W's own, so that a step takes up to three times that of the base.
+ */
+export const svfit = (options: SvfitOptions = {}): Adapter<SvfitState> => {
+  const { energy = 0.99 } = options
+  if (!(energy > 0 && energy <= 1)) throw new Error(`svfit: energy must be in (0, 1], found ${energy}`)
+  return {
+    name: 'svfit',
+    options: { ...options },
+    init: (site, { rng }) => {
+      const { svd: found, r } = decompose(site, options, rng)
+      const top = (m: Svd['u']): Svd['u'] => {
+        const data = new Float64Array(m.rows * r)
+        for (let i = 0; i < m.rows; i++) data.set(m.data.subarray(i * m.cols, i * m.cols + r), i * r)
+        return { rows: m.rows, cols: r, data }
+      }
+      const start = tensor1d(Float32Array.from(found.s.subarray(0, r))) // [r]
+      const vectors = { u: fromMatrix(top(found.u)), v: fromMatrix(transpose(top(found.v))) }
+      return { state: { s: clone(start), start, ...vectors }, trains: ['s'] }
+    },
+    weight: (base, { s, start, u, v }) => sum(base, between(u, sub(s, start), v)),
+  }
+}
