@@ -24,6 +24,11 @@ export const sitesOf = ({ config: c, weights, vectors }: Network<TransformerConf
     ...{ name, kind, layer, in: width, out },
     ...(layer >= 0 && { block: shape }),
   })
+  /** what stands beside a matrix or in a norm */
+  const beside = (name: string): { vectors?: Site['vectors'] } => {
+    const [scale, bias] = [vectors[name], vectors[`${name}.bias`]]
+    return scale || bias ? { vectors: { ...(scale && { scale }), ...(bias && { bias }) } } : {}
+  }
   /** a matrix, where the network has it; a tied head is the embedding's */
   const matrices = (kind: SiteKind, layer: number, ...names: string[]): Site[] =>
     names.flatMap((name) => {
@@ -41,13 +46,14 @@ export const sitesOf = ({ config: c, weights, vectors }: Network<TransformerConf
           ...(file?.layout === 'transposed' && { transposed: true }),
           ...(axes && { axes }),
           ...(layer >= 0 && { block: shape }),
+          ...beside(name),
         },
       ]
     })
   const norms = (layer: number, ...names: string[]): Site[] =>
     names
       .filter((n) => vectors[n])
-      .map((n) => ({ ...around(n, 'norm', layer, vectors[n]!.size), ...moduleOf(files.get(n)?.hf) }))
+      .map((n) => ({ ...around(n, 'norm', layer, vectors[n]!.size), ...moduleOf(files.get(n)?.hf), ...beside(n) }))
   const block = (i: number): Site[] => {
     const b = `blocks.${i}`
     const linears = (part: string, ...names: string[]): Site[] =>

@@ -46,6 +46,8 @@ export interface Site {
   readonly transposed?: boolean
   /** hidden units this matrix writes and reads, for permuting, pruning, growing: ['qk.3', 'residual'] */
   readonly axes?: readonly [output: string, input: string]
+  /** beside the matrix of a linear: its bias; of a norm: its scale as it is stored, and its bias */
+  readonly vectors?: { readonly scale?: Tensor; readonly bias?: Tensor }
   /** within the blocks: what they are like, for methods that put something of the same kind beside them */
   readonly block?: BlockShape
 }
