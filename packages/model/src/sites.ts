@@ -25,7 +25,7 @@ export const sitesOf = ({ config: c, weights, vectors }: Network<TransformerConf
     ...(layer >= 0 && { block: shape }),
   })
   /** what stands beside a matrix or in a norm */
-  const beside = (name: string): { vectors?: Site['vectors'] } => {
+  const beside = (name: string): Pick<Site, 'vectors'> => {
     const [scale, bias] = [vectors[name], vectors[`${name}.bias`]]
     return scale || bias ? { vectors: { ...(scale && { scale }), ...(bias && { bias }) } } : {}
   }
