@@ -6,6 +6,7 @@ import { inverted } from './invert.ts'
 import { products } from './linear.ts'
 import { fixed, row } from './ops.ts'
 import { sparse } from './sparse.ts'
+import { transformed } from './walsh.ts'
 
 const rowsOf = fc.constantFrom<number[][]>([1], [7], [1, 1], [2, 3], [1, 67], [3, 1, 5])
 const width = fc.constantFrom(1, 3, 8, 64, 77, 130)
@@ -250,4 +251,13 @@ const losses: Row[] = [
   ),
 ]
 
-export const fused: readonly Row[] = [...simple, ...attended, ...losses, ...products, ...looked, ...inverted, ...sparse]
+export const fused: readonly Row[] = [
+  ...simple,
+  ...attended,
+  ...losses,
+  ...products,
+  ...looked,
+  ...inverted,
+  ...sparse,
+  ...transformed,
+]
