@@ -1,0 +1,213 @@
+/** `npm run claims -- FAMILY [NAME...] [--json] [--keep] [--resume] [--shard 1/2] [--seeds N]`: every method of a family, same data, steps and grid. */
+import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { cpus } from 'node:os'
+import { parseArgs } from 'node:util'
+import { best } from '@weftjs/tensor'
+import { allMethods, camel, type Family, families, root } from '../tools/source.ts'
+import { type Claim, GRID, type Lab, laboratory, linears, type Recipe, type Result, SEEDS, STEPS } from './lab.ts'
+
+/** mean and standard deviation over the seeds */
+interface Spread {
+  readonly mean: number
+  readonly sd: number
+}
+export interface Row {
+  readonly method: string
+  readonly paper: string
+  /** of the paper's sentence: a margin that is above 0 where it holds */
+  readonly metric: string | null
+  readonly mean: number | null
+  readonly sd: number | null
+  readonly seeds: number
+  readonly claim: string | null
+  /** above 0 for every seed */
+  readonly holds: boolean | null
+  readonly note?: string
+  /** of the comparison; null for a method that has no place in it */
+  readonly run: {
+    readonly rate: number
+    readonly loss: Spread
+    readonly forgetting: Spread
+    readonly milliseconds: number
+    readonly peak: number
+    readonly trainable: number
+    readonly bytes: number
+  } | null
+  readonly error?: string
+}
+export interface Table {
+  readonly name: string
+  readonly date: string
+  readonly machine: string
+  readonly steps: number
+  readonly grid: readonly number[]
+  readonly rows: readonly Row[]
+}
+
+const { positionals, values } = parseArgs({
+  allowPositionals: true,
+  options: {
+    json: { type: 'boolean', default: false },
+    keep: { type: 'boolean', default: false },
+    resume: { type: 'boolean', default: false },
+    shard: { type: 'string' },
+    seeds: { type: 'string', default: String(SEEDS.length) },
+  },
+})
+const [family, ...names] = positionals
+const own = families.filter((f) => existsSync(`${root}claims/${f}`))
+if (!family || !own.includes(family as Family)) {
+  console.error(
+    `usage: npm run claims -- ${own.join('|')} [NAME...] [--json] [--keep] [--resume] [--shard 1/2] [--seeds N]`,
+  )
+  process.exit(2)
+}
+const seeds = SEEDS.slice(0, Number(values.seeds))
+if (!seeds.length || !Number.isInteger(Number(values.seeds))) {
+  console.error(`--seeds takes 1 to ${SEEDS.length}, found '${values.seeds}'`)
+  process.exit(2)
+}
+const [part = 1, parts = 1] = (values.shard ?? '1/1').split('/').map(Number)
+if (!(part >= 1 && part <= parts)) {
+  console.error(`--shard takes 1/2 or 2/2, found '${values.shard}'`)
+  process.exit(2)
+}
+
+const spread = (all: readonly number[]): Spread => {
+  const mean = all.reduce((a, b) => a + b, 0) / all.length
+  const sd = Math.sqrt(all.reduce((a, b) => a + (b - mean) ** 2, 0) / Math.max(1, all.length - 1))
+  return { mean, sd }
+}
+const fileOf = (method: string): string => method.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)
+
+// results of runs, kept as they come: an interrupted comparison goes on with --resume
+const cache = `${root}.cache/claims-${family}.jsonl`
+mkdirSync(`${root}.cache`, { recursive: true })
+if (!values.resume && part === 1) writeFileSync(cache, '')
+const known = new Map<string, unknown>()
+const recallAll = (): void => {
+  for (const line of existsSync(cache) ? readFileSync(cache, 'utf8').split('\n') : [])
+    if (line) {
+      const [key, value] = JSON.parse(line) as [string, unknown]
+      known.set(key, value)
+    }
+}
+recallAll()
+const remember = (key: string, value: unknown): void => {
+  known.set(key, value)
+  appendFileSync(cache, `${JSON.stringify([key, value])}\n`)
+}
+
+let status = ''
+const show = (text: string, last = false): void => {
+  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[2K${text}${last ? '\n' : ''}`)
+  else if (last) console.error(text)
+  status = text
+}
+let stop = false
+process.on('SIGINT', () => {
+  if (stop) process.exit(130)
+  stop = true
+  console.error(`\nstopping after this run (${status}); go on with --resume`)
+})
+
+const measure = async (method: { name: string; paper: string; file: string }, lab: Lab): Promise<Row> => {
+  const file = `${root}claims/${family}/${fileOf(method.name)}.ts`
+  const held = existsSync(file) ? ((await import(file)) as { recipe?: Recipe | null; claim?: Claim }) : {}
+  let recipe = held.recipe
+  if (recipe === undefined && method.file.startsWith(`packages/lora/src/`)) {
+    const module = (await import(`${root}${method.file}`)) as Record<string, (options?: object) => never>
+    recipe = linears(module[camel(fileOf(method.name))]!())
+  }
+  const row = {
+    ...{ method: method.name, paper: method.paper, metric: null, mean: null, sd: null, seeds: seeds.length },
+    ...{ claim: null, holds: null, run: null },
+  }
+  try {
+    let run: Row['run'] = null
+    if (recipe) {
+      const all: Result[] = []
+      for (const seed of seeds) all.push(await lab.run(recipe, { seed }))
+      const [first] = all as [Result, ...Result[]]
+      run = {
+        rate: first.rate,
+        loss: spread(all.map((r) => r.loss)),
+        forgetting: spread(all.map((r) => r.forgetting)),
+        milliseconds: Math.min(...all.map((r) => r.milliseconds)),
+        peak: Math.max(...all.map((r) => r.peak)),
+        trainable: first.trainable,
+        bytes: first.bytes,
+      }
+    }
+    const { claim } = held
+    if (!claim) return { ...row, run }
+    const margins: number[] = []
+    for (const seed of seeds) {
+      const key = `claim ${method.name} ${seed}`
+      if (!known.has(key)) remember(key, await claim.margin(seed, lab))
+      margins.push(known.get(key) as number)
+    }
+    return {
+      ...{ ...row, run, metric: claim.metric, ...spread(margins), claim: claim.says },
+      holds: margins.every((m) => m > 0),
+      ...(claim.note && { note: claim.note }),
+    }
+  } catch (error) {
+    return { ...row, error: (error as Error).message.slice(0, 300) }
+  }
+}
+
+const chosen = allMethods().filter((m) => m.family === family && (!names.length || names.includes(m.name)))
+const odd = names.find((n) => !chosen.some((m) => m.name === n))
+if (odd !== undefined) {
+  console.error(`there is no method '${odd}' in ${family}; weft list ${family} names them`)
+  process.exit(2)
+}
+const backend = await best()
+const lab = await laboratory({
+  recall: (key) => {
+    if (stop) throw new Error('stopped')
+    return known.get(key) as Result | undefined
+  },
+  remember,
+  onStep: (what, step, steps, loss) => show(`${what}: ${step}/${steps} loss ${loss.toFixed(3)}`),
+})
+const rows: Row[] = []
+const began = performance.now()
+for (const [i, method] of chosen.entries()) {
+  if (stop) break
+  if (i % parts !== part - 1) continue
+  const row = await measure(method, lab)
+  rows.push(row)
+  const { run, error } = row
+  const left = ((performance.now() - began) / rows.length) * (chosen.length / parts - rows.length)
+  show(
+    `${rows.length}/${Math.ceil(chosen.length / parts)} ${row.method.padEnd(18)} ${
+      error ??
+      [
+        run &&
+          `loss ${run.loss.mean.toFixed(3)} ± ${run.loss.sd.toFixed(3)}  forgetting ${run.forgetting.mean.toFixed(3)}  rate ${run.rate}  ${run.trainable} numbers  ${run.milliseconds.toFixed(0)} ms`,
+        row.claim &&
+          `claim ${row.holds ? 'holds' : 'does not show'}: ${row.mean!.toFixed(4)} ± ${row.sd!.toFixed(4)} ${row.metric}`,
+      ]
+        .filter(Boolean)
+        .join('; ')
+    }; ${Math.round(left / 60000)} min left`,
+    true,
+  )
+}
+const table: Table = {
+  name: family,
+  date: new Date().toISOString().slice(0, 10),
+  machine: `${cpus()[0]?.model ?? 'unknown'}, ${cpus().length} threads, ${backend.name}`,
+  steps: STEPS,
+  grid: GRID,
+  rows,
+}
+if (values.keep) {
+  const path = `${root}claims/results/${family}.json`
+  mkdirSync(`${root}claims/results`, { recursive: true })
+  writeFileSync(path, `${JSON.stringify(table, null, 1)}\n`)
+}
+if (values.json) console.log(JSON.stringify(table))
+process.exitCode = stop ? 130 : rows.some((r) => r.error) ? 1 : 0
