@@ -8,8 +8,11 @@ from transformers import (
     GPT2Config,
     LlamaConfig,
     MistralConfig,
+    MixtralConfig,
     Qwen2Config,
+    Qwen2MoeConfig,
     Qwen3Config,
+    Qwen3MoeConfig,
     RobertaConfig,
     ViTConfig,
 )
@@ -46,6 +49,7 @@ LLAMA3_ROPE = dict(
     high_freq_factor=4.0,
     original_max_position_embeddings=16,
 )
+MOE = dict(router_aux_loss_coef=0.1)
 SLIDE, FULL = "sliding_attention", "full_attention"
 
 DECODERS = {
@@ -109,6 +113,18 @@ DECODERS = {
             "rope_local_base_freq": 10000.0,
             "layer_types": [SLIDE, SLIDE, FULL, SLIDE],
         },
+    ),
+    # four experts, all of them taken by some of the 28 tokens
+    "mixtral": (MixtralConfig, {**SMALL, **MOE, "num_local_experts": 4, "num_experts_per_tok": 2, "intermediate_size": 24}),
+    "qwen3_moe": (
+        Qwen3MoeConfig,
+        {**SMALL, **MOE, "head_dim": 16, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 12,
+         "norm_topk_prob": True, "decoder_sparse_step": 1, "mlp_only_layers": [0]},
+    ),
+    "qwen2_moe": (
+        Qwen2MoeConfig,
+        {**SMALL, **MOE, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 12,
+         "shared_expert_intermediate_size": 20, "norm_topk_prob": False, "decoder_sparse_step": 1},
     ),
     "gpt2": (
         GPT2Config,

@@ -18,7 +18,30 @@ LENGTH, PROMPT, NEW = 14, 6, 16
 def gradients(model, loss):
     model.zero_grad()
     loss.backward()
-    return {f"grad.{name}": p.grad for name, p in model.named_parameters() if p.grad is not None}
+    found = {}
+    for name, p in model.named_parameters():
+        if p.grad is not None:
+            found |= {f"grad.{one}": g for one, g in apart(model, name, p.grad)}
+    return found
+
+
+def apart(model, name, tensor):
+    """A tensor of all experts as those of each, under the names of a file that has them apart."""
+    mixtral = model.config.model_type == "mixtral"
+    head, _, last = name.rpartition(".")
+    if not head.endswith(".experts"):
+        return [(name.replace(".mlp.gate.", ".block_sparse_moe.gate.") if mixtral else name, tensor)]
+    if mixtral:
+        head = head.replace(".mlp.", ".block_sparse_moe.")
+    parts = {
+        "gate_up_proj": ("w1", "w3") if mixtral else ("gate_proj", "up_proj"),
+        "down_proj": ("w2",) if mixtral else ("down_proj",),
+    }[last]
+    return [
+        (f"{head}.{e}.{part}.weight", piece)
+        for e in range(len(tensor))
+        for part, piece in zip(parts, tensor[e].chunk(len(parts)))
+    ]
 
 
 def greedy(model, prompt, mask=None, **options):
@@ -73,6 +96,17 @@ def decoder(name, attempt=0):
             "padded_positions": positions,
             "padded_logits": model(padded, attention_mask=mask, position_ids=positions).logits,
         }
+    if hasattr(config, "router_aux_loss_coef"):
+        balanced = model(x, labels=x, output_router_logits=True)
+        tensors |= {"balance": balanced.aux_loss, "balanced_loss": balanced.loss}
+        found = gradients(model, balanced.loss)
+        tensors |= {f"balanced_{key}": g for key, g in found.items() if ".gate.weight" in key}
+        # no tie between experts that single precision could turn, and every expert is taken
+        probabilities = [r.softmax(-1).topk(config.num_experts_per_tok + 1).values for r in balanced.router_logits]
+        margin = min((p[:, -2] - p[:, -1]).min().item() for p in probabilities)
+        chosen = [r.topk(config.num_experts_per_tok).indices.unique().numel() for r in balanced.router_logits]
+        if (margin < 1e-3 or min(chosen) < balanced.router_logits[0].shape[-1]) and attempt < 200:
+            return decoder(name, attempt + 1)
     gap = min(gap1, gap2, gap3)
     variety = len(set(plain[0, PROMPT:].tolist()))
     # too close a call for single precision, or text that any model would get right: other weights
@@ -130,6 +164,23 @@ def save(name, model, tensors, gap=None):
           f"greedy gap {gap}, parameters without gradient {missing}")
 
 
+def fused():
+    """qwen3_moe and mixtral with the experts of a layer in one tensor, as transformers 5 keeps them in memory."""
+    for name in ("qwen3_moe", "mixtral"):
+        folder = FIXTURES / "models" / f"{name}-fused"
+        shutil.rmtree(folder, ignore_errors=True)
+        source = FIXTURES / "models" / name
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, attn_implementation="eager").eval()
+        model.save_pretrained(folder, save_original_format=False)
+        (folder / "generation_config.json").unlink()
+        reference = load_file(source / "reference.safetensors")
+        kept = {key: reference[key] for key in ("input_ids", "logits", "loss")}
+        with torch.no_grad():
+            assert (model(kept["input_ids"]).logits - kept["logits"]).abs().max() < 1e-5
+        write(folder / "reference.safetensors", kept, made_by="tools/reference/models.py", model=name)
+        print(folder.name, sorted(f.name for f in folder.iterdir()))
+
+
 def sharded():
     """llama3 in bfloat16, in several files with an index; logits in single precision from the rounded weights."""
     name = "llama-sharded-bf16"
@@ -147,10 +198,12 @@ def sharded():
 
 
 if __name__ == "__main__":
-    for wanted in sys.argv[1:] or [*DECODERS, *ENCODERS, "llama-sharded-bf16"]:
+    for wanted in sys.argv[1:] or [*DECODERS, *ENCODERS, "llama-sharded-bf16", "fused"]:
         if wanted in DECODERS:
             decoder(wanted)
         elif wanted in ENCODERS:
             encoder(wanted)
+        elif wanted == "fused":
+            fused()
         else:
             sharded()

@@ -16,6 +16,7 @@ import {
 } from './bind.ts'
 import { byRows, type Group, groupRows, takeInputs } from './by-rows.ts'
 import type { TransformerConfig } from './config.ts'
+import { balancing } from './experts.ts'
 import { type Cache, firstKeys, type Hooks, type Inputs, type Next, transformer } from './transformer.ts'
 
 export interface ForwardOptions {
@@ -32,6 +33,11 @@ export interface ForwardOptions {
   readonly adapters?: readonly string[]
   /** the same for each row of the batch: `[['fr'], ['de'], []]` */
   readonly rows?: readonly (readonly string[])[]
+  /**
+   * Factor of the load-balancing loss of a mixture of experts, which becomes part of the penalty. By default the config's
+   * (`router_aux_loss_coef`) while training where the config asks for it (`output_router_logits`), else 0.
+   */
+  readonly balance?: number
 }
 
 export interface Pass {
@@ -122,7 +128,7 @@ export const tunedOf = (binding: Binding): Tuned => {
   const run: Tuned['run'] = (
     values,
     inputs,
-    { cache, training = false, rng: noise, recompute: again = false, adapters, rows } = {},
+    { cache, training = false, rng: noise, recompute: again = false, adapters, rows, balance: factor } = {},
   ) => {
     if (rows && adapters)
       throw new Error('adapters and rows: one names them for the batch, the other for each row; give one of them')
@@ -236,12 +242,14 @@ export const tunedOf = (binding: Binding): Tuned => {
       : undefined
     const active = groups?.map((g) => g.chosen) ?? [chosen(adapters)]
     const hooks = groups ? byRows(groups) : hooksOf(active[0]!, contextsFor())
-    const { hidden, head } = transformer(network.config, hooks, cache)
+    const balance = balancing(network.config, { factor, training, again, inputs })
+    const { hidden, head } = transformer(network.config, balance ? { ...hooks, ...balance.with(hooks) } : hooks, cache)
     // read when the loss is made: the head, too, may add to it
     const withPenalty = (pass: Omit<Pass, 'penalty'>): Pass => ({
       ...pass,
       get penalty() {
-        return penalty
+        const load = balance?.penalty()
+        return load && penalty ? (add(load, penalty) as Scalar) : (load ?? penalty)
       },
     })
     const wrapped = (site: string): boolean =>

@@ -93,6 +93,7 @@ export const byRows = (groups: readonly Group[]): Hooks => {
   const { block } = groups[0]!.hooks
 
   return {
+    whole: true,
     vector: (name) => {
       if (!own && OPEN.includes(name) && parted(name))
         throw new Error(

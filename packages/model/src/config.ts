@@ -10,6 +10,24 @@ export interface Rope {
   readonly scaling?: Config
 }
 
+/** Mixture of experts: in place of the MLP, a few of many small ones, chosen for each token. */
+export interface Experts {
+  /** E; and k, those that a token goes through */
+  readonly count: number
+  readonly active: number
+  /** F of one expert */
+  readonly hidden: number
+  /** per layer: experts, or a plain MLP? */
+  readonly layers: readonly boolean[]
+  /** the k probabilities are divided by their sum */
+  readonly normalized: boolean
+  /** hidden units of an expert that sees every token, with a gate of its own (Qwen 2 MoE) */
+  readonly shared?: number
+  /** factor of the load-balancing loss; and does training add it unasked? */
+  readonly balance: number
+  readonly balanced: boolean
+}
+
 /** What the one transformer needs to know; every architecture is a function from Hugging Face's config to this. */
 export interface TransformerConfig {
   /** `model_type` of the checkpoint */
@@ -35,6 +53,7 @@ export interface TransformerConfig {
   readonly activation: Activation
   /** down(f(gate)⊙up) instead of down(f(up)) */
   readonly gated: boolean
+  readonly experts?: Experts
   /** q, k and v in one matrix `attn.qkv` (GPT-2) */
   readonly fused: boolean
   readonly rope?: Rope

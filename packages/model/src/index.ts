@@ -14,7 +14,7 @@ export {
 export { type KvCache, kvCache } from './cache.ts'
 export { type CalibrateOptions, calibrate } from './calibrate.ts'
 export type { CalibrationCache } from './calibration-file.ts'
-export type { Rope, TransformerConfig } from './config.ts'
+export type { Experts, Rope, TransformerConfig } from './config.ts'
 export { decoder, type StopScan, stopScan, type TextStream } from './decoder.ts'
 export { foldChecked } from './fold-checked.ts'
 export { type Completion, complete, type Finish, type Generated, type GenerateOptions, generate } from './generate.ts'

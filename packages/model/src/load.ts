@@ -20,6 +20,7 @@ import {
   namesOf,
 } from './architectures/index.ts'
 import type { TransformerConfig } from './config.ts'
+import { apart, spellings } from './fused.ts'
 import { placeOf } from './places.ts'
 
 /** A matrix in a storage format of its own: found by its name in the file, undefined where it is plain. */
@@ -72,7 +73,7 @@ export const loadNetwork = async (
     throw new Error(
       `config.json: quantization_config: the checkpoint is quantized (${JSON.stringify((config.source['quantization_config'] as Config)?.['quant_method'])}); load one in float32, float16 or bfloat16`,
     )
-  const checkpoint = await openCheckpoint(folder)
+  const { checkpoint, fused } = apart(await openCheckpoint(folder), config, architecture.aliases)
   const weights: Record<string, Weight> = {}
   const vectors: Record<string, Tensor> = {}
   const made = new Map<string, Tensor>()
@@ -106,7 +107,12 @@ export const loadNetwork = async (
       if (placeOf(config, name.name).axes) weights[name.name] = dense(read as Tensor2D)
       else vectors[name.name] = read
     }
-    const names = config.names.map((n, row) => (dtypes.has(row) ? { ...n, dtype: dtypes.get(row)! } : n))
+    const names = config.names.map((n, row) => ({
+      ...n,
+      ...(dtypes.has(row) && { dtype: dtypes.get(row)! }),
+      ...(n.beside && fused.size && { hf: n.beside }),
+      ...(n.fused && { fused: { ...n.fused, stored: fused.has(row) } }),
+    }))
     const ignored = checkpoint.names.filter((n) => !used.has(n) && !special.some((s) => s.owns(n)))
     if (ignored.length) onIgnored?.(ignored)
     return { config: { ...config, names }, weights, vectors }
@@ -191,13 +197,6 @@ const absent = (checkpoint: Checkpoint, { hf, name }: Name, c: TransformerConfig
       tensor: hf,
     },
   )
-}
-
-/** a name and its other spellings, the first first */
-const spellings = (hf: string, aliases: NonNullable<Architecture['aliases']>): string[] => {
-  const all = new Set([hf])
-  for (const [piece, instead] of aliases) for (const name of [...all]) all.add(name.replace(piece, instead))
-  return [...all]
 }
 
 /** the shape in the file of a tensor that is `shape` here */

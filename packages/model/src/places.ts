@@ -13,6 +13,8 @@ const inBlock = (c: TransformerConfig, i: string): Readonly<Record<string, reado
   const mlp: Axis = [c.hidden, `mlp.${i}`]
   const q = c.heads * c.headWidth
   const kv = c.kvHeads * c.headWidth
+  const { count = 0, shared = 0 } = c.experts ?? {}
+  const together: Axis = [shared, `mlp.${i}.shared`]
   return {
     'attn.q': [[q, `qk.${i}`], residual],
     'attn.k': [[kv, `qk.${i}`], residual],
@@ -22,7 +24,23 @@ const inBlock = (c: TransformerConfig, i: string): Readonly<Record<string, reado
     'mlp.gate': [mlp, residual],
     'mlp.up': [mlp, residual],
     'mlp.down': [residual, mlp],
+    'mlp.router': [[count, `experts.${i}`], residual],
+    'mlp.shared.gate': [together, residual],
+    'mlp.shared.up': [together, residual],
+    'mlp.shared.down': [residual, together],
+    'mlp.shared.router': [[1, `shared.${i}`], residual],
   }
+}
+
+/** a matrix of one expert */
+const ofExpert = (c: TransformerConfig, i: string, rest: string): readonly [Axis, Axis] | undefined => {
+  const [, e, part] = /^mlp\.experts\.(\d+)\.(gate|up|down)$/.exec(rest) ?? []
+  if (e === undefined || !c.experts) return undefined
+  const [residual, hidden]: Axis[] = [
+    [c.width, 'residual'],
+    [c.experts.hidden, `mlp.${i}.${e}`],
+  ]
+  return part === 'down' ? [residual!, hidden!] : [hidden!, residual!]
 }
 
 const outside = (c: TransformerConfig): Readonly<Record<string, readonly [Axis, Axis]>> => {
@@ -44,7 +62,7 @@ const outside = (c: TransformerConfig): Readonly<Record<string, readonly [Axis, 
 export const placeOf = (c: TransformerConfig, name: string): Place => {
   const [, layer, rest = name] = /^blocks\.(\d+)\.(.+)$/.exec(name) ?? []
   const matrices = layer === undefined ? outside(c) : inBlock(c, layer)
-  const matrix = matrices[rest]
+  const matrix = matrices[rest] ?? (layer === undefined ? undefined : ofExpert(c, layer, rest))
   if (matrix) {
     const [[out, rows], [input, columns]] = matrix
     return { shape: [out, input], axes: [rows, columns] }

@@ -10,6 +10,7 @@ import {
 } from '@weftjs/tensor/checkpoint'
 import { type Name, namesOf } from './architectures/architecture.ts'
 import type { TransformerConfig } from './config.ts'
+import { together } from './fused.ts'
 import { storedShape } from './load.ts'
 import { placeOf } from './places.ts'
 
@@ -38,6 +39,7 @@ export const checkpointOf = (
   const { config: c, weights, vectors } = network
   const left = new Set([...Object.keys(weights), ...Object.keys(vectors)])
   const tensors: TensorSource[] = []
+  const fused: Parameters<typeof together>[0][number][] = []
   for (const name of namesOf(c)) {
     const weight = weights[name.name]
     const vector = vectors[name.name]
@@ -48,8 +50,13 @@ export const checkpointOf = (
     }
     const special = weight && packed?.tensors(name.hf, weight)
     if (special) tensors.push(...special)
-    else tensors.push(sourceOf(c, name, () => weight?.dense() ?? vector!, weight?.shape ?? vector!.shape, dtype))
+    else {
+      const source = sourceOf(c, name, () => weight?.dense() ?? vector!, weight?.shape ?? vector!.shape, dtype)
+      if (name.fused?.stored) fused.push({ name, source })
+      else tensors.push(source)
+    }
   }
+  tensors.push(...together(fused, c.experts?.count ?? 0))
   if (c.tied) left.delete('head')
   if (left.size)
     throw new Error(

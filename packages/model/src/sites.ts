@@ -68,7 +68,11 @@ export const sitesOf = ({ config: c, weights, vectors }: Network<TransformerConf
       ...linears('attn', 'o'),
       ...norms(i, ...(c.placement === 'post' ? [`${b}.norm1`] : [`${b}.norm1post`, `${b}.norm2`])),
       around(`${b}.mlp`, 'mlp', i),
-      ...linears('mlp', 'gate', 'up', 'down'),
+      ...linears('mlp', 'gate', 'up', 'down', 'router'),
+      ...Array.from({ length: c.experts?.count ?? 0 }, (_, e) =>
+        linears(`mlp.experts.${e}`, 'gate', 'up', 'down'),
+      ).flat(),
+      ...linears('mlp.shared', 'gate', 'up', 'down', 'router'),
       ...norms(i, c.placement === 'post' ? `${b}.norm2` : `${b}.norm2post`),
     ]
   }

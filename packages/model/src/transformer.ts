@@ -27,6 +27,7 @@ import {
 } from '@weftjs/tensor'
 import { affine, lookup, rowsOf } from '@weftjs/weight'
 import type { TransformerConfig } from './config.ts'
+import { mixture, type Routing } from './experts.ts'
 import { rotaryTables } from './rope.ts'
 
 export type Next = (x: Tensor) => Tensor
@@ -40,6 +41,10 @@ export interface Hooks {
   attend(site: string, next: (x: Attention) => Tensor): (x: Attention) => Tensor
   /** runs a block in a way of its own: `make` gives it from the tensors that all blocks share */
   block?<S>(site: string, make: (shared: S) => Next, shared: S): Next
+  /** is told how a mixture of experts sent the tokens of a layer */
+  route?(routing: Routing): void
+  /** rows of the batch are told apart within linear sites: x keeps its first axis up to there */
+  readonly whole?: boolean
   /** tensors that blocks leave for what comes after them */
   carried?(): readonly Tensor[]
 }
@@ -97,7 +102,16 @@ export const firstKeys = (x: Tensor, n: number): Tensor => {
 /** B batch, T tokens, K keys, D width, H heads, G key-value heads, S head width, F hidden, V vocabulary */
 export const transformer = (
   c: TransformerConfig,
-  { weight, vector, around, attend, carried, block: through = (_, make, shared) => make(shared) }: Hooks,
+  {
+    weight,
+    vector,
+    around,
+    attend,
+    route,
+    carried,
+    whole = false,
+    block: through = (_, make, shared) => make(shared),
+  }: Hooks,
   cache?: Cache,
 ): { hidden: (inputs: Inputs) => Tensor; head: Next } => {
   const at = (site: string, x: Tensor, run: Next): Tensor => around(site, run)(x)
@@ -175,21 +189,25 @@ export const transformer = (
       return linear(`${b}.attn.o`, merge(alone ? plain(all, held.keys) : core(all)))
     }
 
-  const mlp =
-    (b: string): Next =>
-    (x) => {
+  const experts = (b: string, e: NonNullable<TransformerConfig['experts']>): Next =>
+    mixture(c, e, { linear: (name, x) => linear(`${b}.mlp.${name}`, x), whole, ...(route && { route }) })
+
+  const mlp = (b: string, layer: number): Next => {
+    if (c.experts?.layers[layer]) return experts(b, c.experts)
+    return (x) => {
       const gate = c.gated && linear(`${b}.mlp.gate`, x) // [B, T, F]
       const up = linear(`${b}.mlp.up`, x) // [B, T, F]
       const f = gate ? glu(gate, up, c.activation) : activate(up, c.activation)
       return linear(`${b}.mlp.down`, f)
     }
+  }
 
   const block =
     (layer: number, pass: Pass): Next =>
     (h) => {
       const b = `blocks.${layer}`
       const branch = (n: 1 | 2, x: Tensor): Tensor => {
-        const y = n === 1 ? at(`${b}.attn`, x, attn(b, layer, pass)) : at(`${b}.mlp`, x, mlp(b))
+        const y = n === 1 ? at(`${b}.attn`, x, attn(b, layer, pass)) : at(`${b}.mlp`, x, mlp(b, layer))
         return c.placement === 'sandwich' ? norm(`${b}.norm${n}post`, y) : y
       }
       if (c.placement === 'post') {

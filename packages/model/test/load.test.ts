@@ -300,6 +300,10 @@ describe('config.json', () => {
     const { layer_types: ___, ...qwen } = configOf('qwen2')
     const some = { ...qwen, use_sliding_window: true, sliding_window: 4, max_window_layers: 1 }
     expect(architectureOf(some).config(some).sliding).toEqual([false, true])
-    expect(architectures.length).toBe(12)
+    const moe = { ...some, model_type: 'qwen2_moe', layer_types: undefined }
+    expect(architectureOf(moe).config(moe).sliding).toEqual([true, false])
+    const all = { ...moe, model_type: 'qwen3_moe' }
+    expect(architectureOf(all).config(all).sliding).toEqual([true, true])
+    expect(architectures.length).toBe(15)
   })
 })

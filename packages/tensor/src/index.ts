@@ -12,6 +12,7 @@ export {
   scaleInPlace,
 } from './kernels/in-place.ts'
 export * from './kernels/index.ts'
+export { numbersNow } from './now.ts'
 export * from './ops.ts'
 export * from './params.ts'
 export { peakBytes } from './peak.ts'

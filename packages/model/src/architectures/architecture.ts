@@ -5,7 +5,7 @@ import type { TransformerConfig } from '../config.ts'
 
 /** One tensor of a checkpoint and where it lives here. */
 export interface Name {
-  /** its name in a Hugging Face file; `{i}` stands for the layer */
+  /** its name in a Hugging Face file; `{i}` stands for the layer, `{e}` for the expert */
   readonly hf: string
   /** ours: a site for a matrix, a vector's name otherwise */
   readonly name: string
@@ -14,6 +14,18 @@ export interface Name {
    * [out, channels, k, k] for our [out, channels·k·k], `batched` has leading axes of 1 up to rank 3 (ViT's tokens)
    */
   readonly layout?: 'transposed' | 'patches' | 'batched'
+  /** layers that have it; all by default */
+  readonly layers?: readonly boolean[]
+  /** a file may keep the matrices of all experts in one tensor [E, parts·out, in], this one as part `part` */
+  readonly fused?: {
+    readonly hf: string
+    readonly part: number
+    readonly parts: number
+    /** the file that it was read from does */
+    readonly stored?: boolean
+  }
+  /** its name in a file whose experts are fused, where that differs */
+  readonly beside?: string
   /** may be missing from the file */
   readonly optional?: boolean
   /** of the file it was read from, the widest of all layers */
@@ -141,14 +153,29 @@ export const biased = (hf: string, name: string, layout?: Name['layout']): Name[
   { hf: `${hf}.bias`, name: `${name}.bias` },
 ]
 
-/** `{i}` written out, a layer at a time, so that a caller can stop where a checkpoint does */
-export function* namesOf(c: TransformerConfig): Generator<Name & { readonly row: number }> {
+/** A name written out: `row` of the config's list, and which expert's. */
+export type NameAt = Name & { readonly row: number; readonly expert?: number }
+
+/** the name in one layer: once, or once for each expert */
+const inLayer = (n: NameAt, i: number, experts: number): NameAt[] => {
+  const put = (s: string, e: number): string => s.replace('{i}', String(i)).replace('{e}', String(e))
+  const each = n.name.includes('{e}')
+  return Array.from({ length: each ? experts : 1 }, (_, e) => ({
+    ...n,
+    ...{ hf: put(n.hf, e), name: put(n.name, e) },
+    ...(each && { expert: e }),
+    ...(n.fused && { fused: { ...n.fused, hf: put(n.fused.hf, e) } }),
+  }))
+}
+
+/** `{i}` and `{e}` written out, a layer at a time, so that a caller can stop where a checkpoint does */
+export function* namesOf(c: TransformerConfig): Generator<NameAt> {
   // the tied head is the embedding: no tensor of its own
   const wanted = c.names.map((n, row) => ({ ...n, row })).filter((n) => !(c.tied && n.name === 'head'))
   const inLayers = wanted.filter((n) => n.name.includes('{i}'))
   const first = wanted.findIndex((n) => n.name.includes('{i}'))
   yield* wanted.slice(0, first).filter((n) => !inLayers.includes(n))
   for (let i = 0; i < c.layers; i++)
-    for (const n of inLayers) yield { ...n, hf: n.hf.replace('{i}', String(i)), name: n.name.replace('{i}', String(i)) }
+    for (const n of inLayers) if (n.layers?.[i] ?? true) yield* inLayer(n, i, c.experts?.count ?? 0)
   yield* wanted.slice(first).filter((n) => !inLayers.includes(n))
 }

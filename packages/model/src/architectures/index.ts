@@ -7,8 +7,10 @@ import { gemma3, gemma3Multimodal } from './gemma3.ts'
 import { gpt2 } from './gpt2.ts'
 import { llama } from './llama.ts'
 import { mistral } from './mistral.ts'
+import { mixtral } from './mixtral.ts'
 import { qwen2 } from './qwen2.ts'
 import { qwen3 } from './qwen3.ts'
+import { qwen2Moe, qwen3Moe } from './qwen3-moe.ts'
 import { roberta } from './roberta.ts'
 import { vit } from './vit.ts'
 
@@ -16,8 +18,11 @@ export { type Architecture, type Name, namesOf } from './architecture.ts'
 export const architectures: readonly Architecture[] = [
   llama,
   mistral,
+  mixtral,
   qwen2,
+  qwen2Moe,
   qwen3,
+  qwen3Moe,
   gemma,
   gemma2,
   gemma3,
