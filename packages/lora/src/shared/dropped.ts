@@ -1,5 +1,6 @@
-import type { Rng, RunContext, Tensor, Weight } from '@weftjs/spec'
-import { div, mul } from '@weftjs/tensor'
+import type { Rng, RunContext, Weight } from '@weftjs/spec'
+import { div, maximum, mean, mul } from '@weftjs/tensor'
+import { scale, scaleRows } from '@weftjs/weight'
 
 /** each input of w is zero with chance p, and the rest 1/(1−p) times as large */
 export const dropped = (w: Weight, p: number, rng: Rng): Weight => ({
@@ -11,9 +12,27 @@ export const dropped = (w: Weight, p: number, rng: Rng): Weight => ({
 export const droppedWhile = ({ training, rng }: RunContext, p: number, w: Weight): Weight =>
   training && p && rng ? dropped(w, p, rng) : w
 
-/** one number for all of w, 0 with chance p, and not scaled up otherwise: the whole of it is left out (LyCORIS' module_dropout) */
-export const kept = ({ training, rng }: RunContext, p: number): Tensor | undefined =>
-  training && p && rng ? rng.fork('module').bernoulli([], 1 - p) : undefined
+export interface Lycoris {
+  /** chance that an output of the update is dropped while training */
+  readonly rankDropout?: number
+  /** chance that the whole update is left out of a training step */
+  readonly moduleDropout?: number
+}
+/** LyCORIS' two ways to drop: outputs of w, the rest larger by their share where `scaled`; and all of w, the rest as it is */
+export const lycorisDropped = (
+  { training, rng }: RunContext,
+  { rankDropout = 0, moduleDropout = 0 }: Lycoris,
+  scaled: boolean,
+  w: Weight,
+): Weight => {
+  if (!training || !rng) return w
+  let left = w
+  if (rankDropout) {
+    const mask = rng.fork('rows').bernoulli([w.shape[0]], 1 - rankDropout) // [out]
+    left = scaleRows(scaled ? div(mask, maximum(mean(mask), 1 / w.shape[0])) : mask, left)
+  }
+  return moduleDropout ? scale(rng.fork('module').bernoulli([], 1 - moduleDropout), left) : left
+}
 
 /** @throws Error for a chance outside [0, 1) */
 export const mustBeChance = (what: string, p: number): void => {

@@ -2,6 +2,8 @@
 export interface TorchRandom {
   /** 32 bits */
   word(): number
+  /** the next n words are passed over */
+  skip(n: number): void
   /** n float32 numbers as `tensor.uniform_(low, high)` draws them, row by row */
   uniform(n: number, low: number, high: number): Float32Array
   /** the same for a bfloat16 tensor, as float32 numbers */
@@ -40,6 +42,9 @@ export const torchRandom = (seed: number): TorchRandom => {
   const f = Math.fround
   return {
     word,
+    skip: (n) => {
+      for (let i = 0; i < n; i++) word()
+    },
     uniform: (n, low, high) => {
       const [from, width] = [f(low), f(f(high) - f(low))]
       // 24 bits of each word; product and sum are rounded once, as by the processor's fused instruction
