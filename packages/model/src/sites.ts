@@ -8,7 +8,7 @@ export const sitesOf = ({ config: c, weights, vectors }: Network<TransformerConf
   const D = c.width
   const ends = { classes: c.classes ?? 0, pooled: D, none: D, causal: c.vocabulary, masked: c.vocabulary }[c.output]
   const files = new Map([...namesOf(c)].map((n) => [n.name, n]))
-  const shape: BlockShape = {
+  const shape = (layer: number): BlockShape => ({
     ...{
       heads: c.heads,
       kvHeads: c.kvHeads,
@@ -18,11 +18,12 @@ export const sitesOf = ({ config: c, weights, vectors }: Network<TransformerConf
       scale: c.scale,
     },
     ...(c.softcap !== undefined && { softcap: c.softcap }),
+    ...(c.sliding[layer] && c.window !== undefined && { window: c.window }),
     ...(c.rope && { theta: c.rope.theta }),
-  }
+  })
   const around = (name: string, kind: SiteKind, layer: number, width = D, out = width): Site => ({
     ...{ name, kind, layer, in: width, out },
-    ...(layer >= 0 && { block: shape }),
+    ...(layer >= 0 && { block: shape(layer) }),
   })
   /** what stands beside a matrix or in a norm */
   const beside = (name: string): Pick<Site, 'vectors'> => {
@@ -45,7 +46,7 @@ export const sitesOf = ({ config: c, weights, vectors }: Network<TransformerConf
           ...moduleOf(file?.hf ?? c.names.find((n) => n.name === name)?.hf),
           ...(file?.layout === 'transposed' && { transposed: true }),
           ...(axes && { axes }),
-          ...(layer >= 0 && { block: shape }),
+          ...(layer >= 0 && { block: shape(layer) }),
           ...beside(name),
         },
       ]

@@ -64,6 +64,8 @@ export interface BlockShape {
   /** factor of q·kᵀ; and c, where scores are c·tanh(score/c) */
   readonly scale: number
   readonly softcap?: number
+  /** a query sees no more than this many keys back, where the attention of this layer slides */
+  readonly window?: number
   /** base of rotary embedding, where there is one */
   readonly theta?: number
 }
