@@ -8,6 +8,7 @@ import {
   dense,
   kron,
   lowRank,
+  made,
   mapped,
   packed,
   scale,
@@ -45,6 +46,14 @@ const WEIGHTS: Readonly<Record<string, Readonly<Record<string, (rng: Rng) => Wei
     'the second first': (r) => kron(plain(r, 2, 3), plain(r, 4, 2)),
     'the first first': (r) => kron(plain(r, 1, 3), plain(r, 4, 2)),
     'dense and low rank': (r) => kron(plain(r, 3, 2), low(r, 2, 3)),
+  },
+  made: {
+    'a product of two': (r) =>
+      made([5, 4], { p: r.normal([5, 4]), q: r.normal([5, 4]) }, ({ p, q }) => mul(p!, q!) as Tensor2D),
+    'a product of one that trains apart from it': (r) => {
+      const w = r.normal([5, 4])
+      return made([5, 4], { p: r.normal([5, 4]), w }, ({ p }) => mul(p!, w) as Tensor2D, { w })
+    },
   },
   mapped: {
     'the second half, turned by a vector': (r) => {
