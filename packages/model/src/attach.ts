@@ -142,6 +142,11 @@ export const tunedOf = (binding: Binding): Tuned => {
     const all = { ...constants, ...values }
     const every: Map<Bound, { state: Params; context: RunContext }>[] = []
     const scratches: Map<string, Tensor>[] = []
+    const common = new Map<string, Params>()
+    const sharedBy = (name: string): Params => {
+      if (!common.has(name)) common.set(name, sharedOf(name, all))
+      return common.get(name)!
+    }
     type Of = (b: Bound) => { state: Params; context: RunContext }
     /** what adapters are given in this pass, or for some rows of it */
     const contextsFor = (part?: readonly number[]): Of => {
@@ -164,7 +169,7 @@ export const tunedOf = (binding: Binding): Tuned => {
             get inputs() {
               return part ? takeInputs(own, part, count!) : own
             },
-            shared: sharedOf(b.name, all),
+            shared: sharedBy(b.name),
             get scratch() {
               alone('shares tensors with other places')
               return scratch

@@ -1,5 +1,5 @@
 import type { BlockShape, Network, Site, SiteKind } from '@weftjs/spec'
-import { namesOf } from './architectures/architecture.ts'
+import { type NameAt, namesOf } from './architectures/architecture.ts'
 import type { TransformerConfig } from './config.ts'
 import { placeOf } from './places.ts'
 
@@ -46,6 +46,7 @@ export const sitesOf = ({ config: c, weights, vectors }: Network<TransformerConf
           ...moduleOf(file?.hf ?? c.names.find((n) => n.name === name)?.hf),
           ...(file?.layout === 'transposed' && { transposed: true }),
           ...(axes && { axes }),
+          ...fusedOf(file, c.experts?.count ?? 1),
           ...(layer >= 0 && { block: shape(layer) }),
           ...beside(name),
         },
@@ -87,6 +88,15 @@ export const sitesOf = ({ config: c, weights, vectors }: Network<TransformerConf
     ...norms(-1, 'head.norm'),
     ...matrices('head', -1, ...(c.output === 'none' || c.output === 'pooled' ? [] : ['head'])),
   ]
+}
+
+const fusedOf = (file: NameAt | undefined, experts: number): Pick<Site, 'fused'> => {
+  if (file?.fused) {
+    const { hf: parameter, part, parts } = file.fused
+    return { fused: { parameter, expert: file.expert ?? 0, experts, part, parts } }
+  }
+  const own = file?.name.endsWith('.mlp.router') ? (file.beside ?? file.hf) : undefined
+  return own === undefined ? {} : { fused: { parameter: own, expert: 0, experts: 1, part: 0, parts: 1 } }
 }
 
 /** `model.norm.weight` → `model.norm`; a bare parameter has no module */

@@ -44,6 +44,17 @@ export interface Site {
   readonly module?: string
   /** the checkpoint keeps this matrix as [in, out] (GPT-2's Conv1D) */
   readonly transposed?: boolean
+  /**
+   * Of a matrix in a mixture of experts: the parameter [E, parts·out, in] that holds it with those of the other experts, as
+   * PEFT's target_parameters name it; of the router, its own.
+   */
+  readonly fused?: {
+    readonly parameter: string
+    readonly expert: number
+    readonly experts: number
+    readonly part: number
+    readonly parts: number
+  }
   /** hidden units this matrix writes and reads, for permuting, pruning, growing: ['qk.3', 'residual'] */
   readonly axes?: readonly [output: string, input: string]
   /** beside the matrix of a linear: its bias; of a norm: its scale as it is stored, and its bias */

@@ -51,6 +51,19 @@ export interface Part {
   readonly layout?: Layout
 }
 
+/** One tensor of the file that holds several of ours. */
+export interface Stack {
+  /** behind `base_model.model.` */
+  readonly name: string
+  /** ours, in `params` or `constants` */
+  readonly of: readonly [string, ...string[]]
+  /** of the file */
+  readonly shape: readonly number[]
+  /** in the order of `of` */
+  write(ours: readonly Tensor[]): Tensor
+  read(file: Tensor): readonly Tensor[]
+}
+
 export interface PeftFormat {
   /** `peft_type` of adapter_config.json */
   readonly type: string
@@ -75,6 +88,13 @@ export interface PeftFormat {
   readonly parts: Readonly<Record<string, string | Part>> | ((held: Held) => Readonly<Record<string, string | Part>>)
   /** by the keys of `ctx.shared`: whole names in the file, such as `base_model.vera_A` */
   readonly shared?: Readonly<Record<string, string | Part>> | ((key: string) => string | Part)
+  /** where several sites have one tensor of the file; `prefix` and `name` as in `attach` */
+  readonly stacks?: (
+    bound: readonly { readonly site: Site; readonly prefix: string; readonly name: string }[],
+    all: Params,
+  ) => readonly Stack[]
+  /** the name that patterns of the config see, where that is not the module's */
+  readonly named?: (site: Site) => string | undefined
   /** the sites that a config adapts, where PEFT does not choose them by target_modules among the modules with a matrix */
   readonly targets?: (config: PeftConfig, sites: readonly Site[]) => readonly Site[]
 }

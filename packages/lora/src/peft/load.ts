@@ -2,7 +2,7 @@ import type { Adapter, Config, Network, Params, Site } from '@weftjs/spec'
 import { keep, tensor, tidy, transpose } from '@weftjs/tensor'
 import { type Checkpoint, CheckpointError, type Folder, openCheckpoint } from '@weftjs/tensor/checkpoint'
 import { type Formats, formatOf, type PeftConfig, readPeftConfig } from './config.ts'
-import { type Field, type Held, type Layout, type Part, type PeftFormat, turned } from './format.ts'
+import { type Field, type Held, type Layout, type Part, type PeftFormat, type Stack, turned } from './format.ts'
 import { formats as known } from './formats/index.ts'
 import { native } from './native.ts'
 import { exactly, patterned } from './pattern.ts'
@@ -48,7 +48,7 @@ export const peftOptions = (format: PeftFormat, config: PeftConfig, targets: rea
     if (!pattern) continue
     const find = patterned((config[pattern] ?? {}) as Record<string, unknown>, `adapter_config.json: ${pattern}`)
     const own = targets.flatMap((s) => {
-      const v = find(s.module)
+      const v = find(format.named?.(s) ?? s.module)
       return v === undefined ? [] : [[exactly(s.name), read(v, config)] as const]
     })
     if (own.length) options[`${option}Pattern`] = Object.fromEntries(own)
@@ -138,6 +138,8 @@ export interface PeftTensor {
   readonly shape: readonly number[]
   readonly own: readonly number[]
   readonly layout?: Layout
+  /** in place of `layout`, where it holds several of ours, `name` being the first */
+  readonly stack?: Stack
 }
 
 /**
@@ -183,8 +185,15 @@ export const peftTensors = (tuned: Attached, options: Formats = {}): readonly Pe
       if (part !== undefined) add(full, part, (file) => [file])
     }
   }
+  for (const format of new Set(shared.values())) {
+    const own = bound.filter((b) => shared.get(b.name) === format)
+    for (const stack of format.stacks?.(own, { ...constants, ...params }) ?? [])
+      found.push({
+        ...{ name: stack.of[0], keys: [`${PREFIX}${stack.name}`], shape: stack.shape, own: stack.shape, stack },
+      })
+  }
   const bySite = new Map(sites.map((s) => [s.name, s]))
-  const taken = new Set(found.map((t) => t.name))
+  const taken = new Set(found.flatMap((t) => t.stack?.of ?? t.name))
   for (const name of Object.keys(params).filter((n) => !taken.has(n))) {
     const owner = bySite.get(name) ?? bySite.get(name.replace(/\.bias$/, ''))
     if (!owner) throw new Error(`${name}: trained, but no module of the model holds it, so PEFT has no name for it`)
@@ -229,9 +238,10 @@ export const loadPeft = async (folder: Folder, tuned: Attached, options: Formats
     for (const [i, key] of keys.entries())
       values.push(isWhole(tuned, wanted[i]!.name) ? await checkpoint.ints(key) : await checkpoint.floats(key))
     const read = tidy(() =>
-      wanted.map(({ name, shape, own, layout }, i) => {
+      wanted.flatMap(({ name, shape, own, layout, stack }, i) => {
         const file = tensor(values[i]!, [...shape], isWhole(tuned, name) ? 'int32' : 'float32')
-        return [name, keep(layout ? layout.read(file, own) : file)] as const
+        if (stack) return stack.read(file).map((t, j) => [stack.of[j]!, keep(t)] as const)
+        return [[name, keep(layout ? layout.read(file, own) : file)] as const]
       }),
     )
     const of = (all: Params): Params => Object.fromEntries(read.filter(([name]) => Object.hasOwn(all, name)))
@@ -312,10 +322,13 @@ const checkMeaning = (config: PeftConfig, tuned: Attached, file: string, options
 }
 
 /** values of tensors that have PEFT's names and layout, one at a time */
-export const peftValues = async (all: Params, { name, layout }: PeftTensor): Promise<Float32Array | Int32Array> => {
+export const peftValues = async (
+  all: Params,
+  { name, layout, stack }: PeftTensor,
+): Promise<Float32Array | Int32Array> => {
   const t = all[name]!
-  if (!layout) return (await t.data()) as Float32Array
-  const laid = tidy(() => layout.write(t))
+  if (!layout && !stack) return (await t.data()) as Float32Array
+  const laid = tidy(() => (stack ? stack.write(stack.of.map((n) => all[n]!)) : layout!.write(t)))
   try {
     return (await laid.data()) as Float32Array
   } finally {

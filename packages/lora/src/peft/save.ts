@@ -52,11 +52,16 @@ const targetsByEnds = (chosen: readonly Site[], sites: readonly Site[]): readonl
 }
 
 /** what the file says in one field, and in the pattern beside it */
-const fieldOf = (field: Field, option: string, held: readonly Held[]): Record<string, unknown> => {
+const fieldOf = (
+  field: Field,
+  option: string,
+  held: readonly Held[],
+  named: PeftFormat['named'],
+): Record<string, unknown> => {
   const values = held.map((h) => valueAt(field, option, h))
   const common = commonest(values)
   const others = held.flatMap((h, i) =>
-    alike(values[i], common) ? [] : [[exactly(h.site.module!), values[i]] as const],
+    alike(values[i], common) ? [] : [[exactly(named?.(h.site) ?? h.site.module!), values[i]] as const],
   )
   if (!field.pattern) {
     const found = [...new Set(values.map((v) => JSON.stringify(v)))]
@@ -97,7 +102,10 @@ export const peftConfigOf = (tuned: Attached, options: SavePeftOptions = {}): Pe
     exclude_modules: null,
     layers_to_transform: null,
     layers_pattern: null,
-    ...Object.assign({}, ...Object.entries(format.fields).map(([option, field]) => fieldOf(field, option, held))),
+    ...Object.assign(
+      {},
+      ...Object.entries(format.fields).map(([option, field]) => fieldOf(field, option, held, format.named)),
+    ),
     ...format.fixed,
     ...trainedWhole(extra, tuned, format),
     ...format.config?.(held),

@@ -165,6 +165,7 @@ const inLayer = (n: NameAt, i: number, experts: number): NameAt[] => {
     ...{ hf: put(n.hf, e), name: put(n.name, e) },
     ...(each && { expert: e }),
     ...(n.fused && { fused: { ...n.fused, hf: put(n.fused.hf, e) } }),
+    ...(n.beside !== undefined && { beside: put(n.beside, e) }),
   }))
 }
 
