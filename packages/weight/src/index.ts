@@ -1,6 +1,7 @@
 export { blockDiagonal } from './block-diagonal.ts'
 export { compose } from './compose.ts'
 export { dense, lookup } from './dense.ts'
+export { hypercomplex } from './hypercomplex.ts'
 export { affine } from './known.ts'
 export { kron } from './kron.ts'
 export { lowRank } from './low-rank.ts'

@@ -6,6 +6,7 @@ import {
   blockDiagonal,
   compose,
   dense,
+  hypercomplex,
   kron,
   lowRank,
   made,
@@ -31,6 +32,10 @@ const toy = (rng: Rng): Weight => packed(toyCodec(), matrix(rng))
 const WEIGHTS: Readonly<Record<string, Readonly<Record<string, (rng: Rng) => Weight>>>> = {
   dense: { dense: plain },
   'low-rank': { 'low rank': low },
+  hypercomplex: {
+    'of rank 1': (r) => hypercomplex(r.normal([2, 2, 2]), r.normal([2, 2, 1]), r.normal([2, 1, 3])),
+    'of rank 2, three terms': (r) => hypercomplex(r.normal([3, 3, 3]), r.normal([3, 2, 2]), r.normal([3, 2, 1])),
+  },
   compose: {
     'two dense': (r) => compose(plain(r, 5, 3), plain(r, 3, 4)),
     'dense and low rank': (r) => compose(plain(r, 5, 3), low(r, 3, 4)),
