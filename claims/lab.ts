@@ -146,7 +146,11 @@ export const batchOf = (rows: readonly (readonly number[])[]): Batch => {
 }
 
 /** windows of a text's tokens: the last eighth to test on, the eighth before it to choose rates on */
-export const textTask = (name: string, ids: readonly number[], { length = LENGTH, rows = ROWS } = {}): Task => {
+export const textTask = (
+  name: string,
+  ids: readonly number[],
+  { length = LENGTH, rows = ROWS }: { length?: number; rows?: number } = {},
+): Task => {
   const cut = (part: number): number => Math.floor((ids.length * part) / 8)
   const windows = (from: number, to: number, n: number): Batch[] => {
     const step = Math.floor((to - from - length - 1) / (n * rows))

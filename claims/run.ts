@@ -3,8 +3,9 @@ import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } fr
 import { cpus } from 'node:os'
 import { parseArgs } from 'node:util'
 import { best } from '@weftjs/tensor'
-import { allMethods, camel, type Family, families, root } from '../tools/source.ts'
-import { type Claim, GRID, type Lab, laboratory, linears, type Recipe, type Result, SEEDS, STEPS } from './lab.ts'
+import { allMethods, type Family, families, type Method, root } from '../tools/source.ts'
+import { GRID, type Lab, laboratory, type Result, SEEDS, STEPS } from './lab.ts'
+import { heldOf } from './recipes.ts'
 
 /** mean and standard deviation over the seeds */
 interface Spread {
@@ -78,7 +79,6 @@ const spread = (all: readonly number[]): Spread => {
   const sd = Math.sqrt(all.reduce((a, b) => a + (b - mean) ** 2, 0) / Math.max(1, all.length - 1))
   return { mean, sd }
 }
-const fileOf = (method: string): string => method.replace(/[A-Z]/g, (c) => `-${c.toLowerCase()}`)
 
 // results of runs, kept as they come: an interrupted comparison goes on with --resume
 const cache = `${root}.cache/claims-${family}.jsonl`
@@ -111,14 +111,8 @@ process.on('SIGINT', () => {
   console.error(`\nstopping after this run (${status}); go on with --resume`)
 })
 
-const measure = async (method: { name: string; paper: string; file: string }, lab: Lab): Promise<Row> => {
-  const file = `${root}claims/${family}/${fileOf(method.name)}.ts`
-  const held = existsSync(file) ? ((await import(file)) as { recipe?: Recipe | null; claim?: Claim }) : {}
-  let recipe = held.recipe
-  if (recipe === undefined && method.file.startsWith(`packages/lora/src/`)) {
-    const module = (await import(`${root}${method.file}`)) as Record<string, (options?: object) => never>
-    recipe = linears(module[camel(fileOf(method.name))]!())
-  }
+const measure = async (method: Method, lab: Lab): Promise<Row> => {
+  const { recipe, claim } = await heldOf(method)
   const row = {
     ...{ method: method.name, paper: method.paper, metric: null, mean: null, sd: null, seeds: seeds.length },
     ...{ claim: null, holds: null, run: null },
@@ -139,7 +133,6 @@ const measure = async (method: { name: string; paper: string; file: string }, la
         bytes: first.bytes,
       }
     }
-    const { claim } = held
     if (!claim) return { ...row, run }
     const margins: number[] = []
     for (const seed of seeds) {
