@@ -34,6 +34,13 @@ export const lycorisDropped = (
   return moduleDropout ? scale(rng.fork('module').bernoulli([], 1 - moduleDropout), left) : left
 }
 
+/** 1 for blocks that turn and 0 for ⌊p·n⌋ of them, drawn anew: multiplicative dropout of rotations */
+export const turning = (rng: Rng, n: number, p: number): number[] => {
+  const order = rng.numbers(n)
+  const still = new Set([...order.keys()].sort((a, b) => order[a]! - order[b]!).slice(0, Math.floor(p * n)))
+  return [...order].map((_, i) => (still.has(i) ? 0 : 1))
+}
+
 /** @throws Error for a chance outside [0, 1) */
 export const mustBeChance = (what: string, p: number): void => {
   if (!(p >= 0 && p < 1)) throw new Error(`${what} must be in [0, 1), found ${p}`)

@@ -1,0 +1,84 @@
+import type { Adapter, Site, Tensor1D, Tensor2D } from '@weftjs/spec'
+import { add, concat, linearSparse, matMul, mul, reverse, slice, type Tensor, tensor2d, zeros } from '@weftjs/tensor'
+import { made, sum } from '@weftjs/weight'
+import { patterned } from './peft/pattern.ts'
+import { cas } from './shared/hartley.ts'
+import { mustBeNumber, mustBeWhole } from './shared/start.ts'
+import { torchRandom } from './shared/torch-random.ts'
+
+export interface FourierftOptions {
+  /** n: how many entries of the spectrum train */
+  readonly frequencies?: number
+  /** the update is scaled by it */
+  readonly scale?: number
+  /** of the generator that chooses the entries: PEFT's `random_loc_seed` */
+  readonly seed?: number
+  /** spectrum at the start: zero, or standard normal as in PEFT's default */
+  readonly init?: 'normal' | 'zero'
+  /** frequencies of sites whose name matches the pattern, a regular expression on the end of the name, as in PEFT */
+  readonly frequencyPattern?: Readonly<Record<string, number>>
+}
+export interface FourierftState extends Record<string, Tensor> {
+  /** c [n] */
+  c: Tensor1D
+}
+
+/** numbers that train at a site: n */
+export const trainable = (_: Site, { frequencies = 1000 }: FourierftOptions = {}): number => frequencies
+
+/** rows and columns of n entries of [out, in], PEFT's for the seed: [2, n] */
+export const places = ([out, input]: readonly [number, number], n: number, seed: number): Int32Array => {
+  const at = torchRandom(seed).permutation(out * input, n)
+  return Int32Array.from([...at.map((i) => Math.floor(i / input)), ...at.map((i) => i % input)])
+}
+
+/** t[−j, −k], both modulo their sizes */
+const mirrored = (t: Tensor): Tensor =>
+  [0, 1].reduce((x, axis) => {
+    const size = x.shape.map((n, i) => (i === axis ? 1 : n))
+    const first = slice(x, [0, 0], size)
+    if (x.shape[axis] === 1) return x
+    const rest = slice(
+      x,
+      [1 - axis, axis],
+      x.shape.map((n, i) => (i === axis ? n - 1 : n)),
+    )
+    return concat([first, reverse(rest, axis)], axis)
+  }, t)
+
+/** W + s·Re(F⁻¹(S)), S zero but for n entries c, in random places that are the same for all matrices of a shape  —  Gao et al., arXiv:2405.03003 */
+export const fourierft = (options: FourierftOptions = {}): Adapter<FourierftState> => {
+  const { frequencies = 1000, scale = 150, seed = 777, init = 'normal', frequencyPattern = {} } = options
+  const patterns = patterned(frequencyPattern, 'fourierft: frequencyPattern')
+  mustBeWhole('fourierft', 'seed', seed, 0)
+  mustBeNumber('fourierft: scale', scale)
+  if (init !== 'normal' && init !== 'zero')
+    throw new Error(`fourierft: init must be 'normal' or 'zero', found '${init}'`)
+  return {
+    name: 'fourierft',
+    options: { ...options },
+    init: ({ name, module, weight }, { rng }) => {
+      const n = patterns(name, module) ?? frequencies
+      const [out, input] = weight!.shape
+      mustBeWhole(name, 'frequencies', n)
+      if (n > out * input)
+        throw new Error(
+          `${name}: ${n} frequencies for [${out}, ${input}], which has ${out * input}; lower "frequencies"`,
+        )
+      return { state: { c: (init === 'zero' ? zeros([n]) : rng.normal([n])) as Tensor1D } }
+    },
+    // cos(a + b) is half of cas(a)·cas(−b) + cas(−a)·cas(b), cas = cos + sin: one product with n·in and one with out·out·in
+    // numbers, for the update and again for its gradient. It has no shorter way than its matrix: a step takes several of LoRA's.
+    weight: (base, { c }) => {
+      const [out, input] = base.shape
+      const factor = scale / (2 * out * input)
+      const delta = made([out, input], { c }, ({ c }) => {
+        const at = tensor2d(places([out, input], c!.size, seed), [2, c!.size], 'int32')
+        const columns = linearSparse(cas(input, -1), c!, at, [out, input]) // cas(−b)·Sᵀ [in, out]
+        const t = matMul(cas(out, 1), columns, false, true) // [out, in]
+        return mul(add(t, mirrored(t)), factor) as Tensor2D
+      })
+      return sum(base, delta)
+    },
+  }
+}
