@@ -14,7 +14,7 @@ import {
   sharedOf,
   stateOf,
 } from './bind.ts'
-import { byRows, type Group, groupRows, takeInputs } from './by-rows.ts'
+import { byRows, type Group, groupRows, spread, take, takeInputs } from './by-rows.ts'
 import type { TransformerConfig } from './config.ts'
 import { balancing } from './experts.ts'
 import { type Cache, firstKeys, type Hooks, type Inputs, type Next, transformer } from './transformer.ts'
@@ -149,7 +149,7 @@ export const tunedOf = (binding: Binding): Tuned => {
     }
     type Of = (b: Bound) => { state: Params; context: RunContext }
     /** what adapters are given in this pass, or for some rows of it */
-    const contextsFor = (part?: readonly number[]): Of => {
+    const contextsFor = (part?: readonly number[], adapters: readonly string[] = []): Of => {
       const scratch = new Map<string, Tensor>()
       const contexts = new Map<Bound, { state: Params; context: RunContext }>()
       every.push(contexts)
@@ -184,13 +184,17 @@ export const tunedOf = (binding: Binding): Tuned => {
               alone('adds to the loss')
               penalty = penalty ? (add(penalty, term) as Scalar) : term
             },
-            ...(cache &&
-              !part && {
-                extend: (name, k, v) => {
-                  const held = cache.extend(`${b.prefix}.${name}`, k, v)
-                  return { k: firstKeys(held.k, held.keys), v: firstKeys(held.v, held.keys) }
-                },
-              }),
+            ...(cache && {
+              extend: (name, k, v) => {
+                // the cache has a place for every row of the batch
+                const [all, own] = part
+                  ? [(x: Tensor) => spread(x, part, count!), (x: Tensor) => take(x, part)]
+                  : [(x: Tensor) => x, (x: Tensor) => x]
+                const whose = part ? `.${[...adapters].sort().join('+')}` : ''
+                const held = cache.extend(`${b.prefix}.${name}${whose}`, all(k), all(v))
+                return { k: own(firstKeys(held.k, held.keys)), v: own(firstKeys(held.v, held.keys)) }
+              },
+            }),
           }
           found = { state, context }
           contexts.set(b, found)
@@ -242,7 +246,7 @@ export const tunedOf = (binding: Binding): Tuned => {
     const groups = rows
       ? groupRows(rows).map((g): Group => {
           const own = chosen(g.adapters)
-          return { ...g, chosen: own, hooks: hooksOf(own, contextsFor(g.rows)) }
+          return { ...g, chosen: own, hooks: hooksOf(own, contextsFor(g.rows, g.adapters)) }
         })
       : undefined
     const active = groups?.map((g) => g.chosen) ?? [chosen(adapters)]

@@ -1,5 +1,5 @@
 import type { Attention, Params, Tensor, Weight } from '@weftjs/spec'
-import { concat, gather, slice, tensor } from '@weftjs/tensor'
+import { concat, gather, slice, tensor, zeros } from '@weftjs/tensor'
 import { rowsOf } from '@weftjs/weight'
 import type { Chosen } from './bind.ts'
 import type { Hooks, Next } from './transformer.ts'
@@ -36,12 +36,18 @@ export const groupRows = (rows: readonly (readonly string[])[]): readonly Rows[]
 export const takeInputs = (inputs: Params, rows: readonly number[], count: number): Params =>
   Object.fromEntries(Object.entries(inputs).map(([n, x]) => [n, x.shape[0] === count ? take(x, rows) : x]))
 
-const take = (x: Tensor, rows: readonly number[]): Tensor => {
+export const take = (x: Tensor, rows: readonly number[]): Tensor => {
   const [first = 0] = rows
   // rows that stand together need no copy by index
   if (rows.every((r, i) => r === first + i))
     return slice(x, [first, ...x.shape.slice(1).map(() => 0)], [rows.length, ...x.shape.slice(1)])
   return gather(x, tensor([...rows], [rows.length], 'int32'))
+}
+
+/** x of some rows at their places among `count`, zero elsewhere */
+export const spread = (x: Tensor, rows: readonly number[], count: number): Tensor => {
+  const from = Array.from({ length: count }, (_, i) => (rows.includes(i) ? rows.indexOf(i) : rows.length))
+  return gather(concat([x, zeros([1, ...x.shape.slice(1)])], 0), tensor(from, [count], 'int32'))
 }
 
 /**
@@ -90,7 +96,8 @@ export const byRows = (groups: readonly Group[]): Hooks => {
   const one = <T>(list: readonly T[]): boolean => list.every((x) => x === list[0])
   /** does a vector differ from row to row, since it trains whole and acts in some only? */
   const parted = (name: string): boolean => !one(groups.map((g) => g.hooks.vector(name)))
-  const { block } = groups[0]!.hooks
+  // of the pass as a whole
+  const { block, carried } = groups[0]!.hooks
 
   return {
     whole: true,
@@ -138,5 +145,6 @@ export const byRows = (groups: readonly Group[]): Hooks => {
         })
     },
     ...(block && { block }),
+    ...(carried && { carried }),
   }
 }
