@@ -1,4 +1,4 @@
-import { type LoraState, lora } from '@weftjs/lora'
+import { type LoraState, lora } from '@weftjs/lora/lora'
 import type { Adapter } from '@weftjs/spec'
 import type { About, Values } from '../fields.ts'
 

@@ -1,0 +1,24 @@
+import { type DeloraState, delora } from '@weftjs/lora/delora'
+import type { Adapter } from '@weftjs/spec'
+import type { About, Values } from '../fields.ts'
+
+const fields = [
+  {
+    kind: 'number',
+    name: 'rank',
+    label: 'Rank',
+    value: 8,
+    min: 1,
+    max: 4096,
+    help: 'more numbers to train, more to remember',
+  },
+] as const
+
+export const about: About<typeof fields> = {
+  title: 'DeLoRA',
+  summary: 'LoRA whose columns have length one; how far it goes is a number of its own.',
+  fields,
+}
+
+/** W + λ‖W‖/r·B·Ξ·A  —  Bini et al., arXiv:2503.18225 */
+export const make = (options: Values<typeof fields>): Adapter<DeloraState> => delora(options)
