@@ -6,44 +6,7 @@ import { best } from '@weftjs/tensor'
 import { allMethods, type Family, families, type Method, root } from '../tools/source.ts'
 import { GRID, type Lab, laboratory, type Result, SEEDS, STEPS } from './lab.ts'
 import { heldOf } from './recipes.ts'
-
-/** mean and standard deviation over the seeds */
-interface Spread {
-  readonly mean: number
-  readonly sd: number
-}
-export interface Row {
-  readonly method: string
-  readonly paper: string
-  /** of the paper's sentence: a margin that is above 0 where it holds */
-  readonly metric: string | null
-  readonly mean: number | null
-  readonly sd: number | null
-  readonly seeds: number
-  readonly claim: string | null
-  /** above 0 for every seed */
-  readonly holds: boolean | null
-  readonly note?: string
-  /** of the comparison; null for a method that has no place in it */
-  readonly run: {
-    readonly rate: number
-    readonly loss: Spread
-    readonly forgetting: Spread
-    readonly milliseconds: number
-    readonly peak: number
-    readonly trainable: number
-    readonly bytes: number
-  } | null
-  readonly error?: string
-}
-export interface Table {
-  readonly name: string
-  readonly date: string
-  readonly machine: string
-  readonly steps: number
-  readonly grid: readonly number[]
-  readonly rows: readonly Row[]
-}
+import type { Row, Spread, Table } from './table.ts'
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,

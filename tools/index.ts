@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join, relative } from 'node:path'
 import { benchTable } from './bench-table.ts'
+import { claimsTable } from './claims-table.ts'
 import {
   allMethods,
   camel,
@@ -144,7 +145,9 @@ export const generated = (): [path: string, text: string][] => {
     ...families.map((f): [string, string] => {
       const path = `packages/${f}/README.md`
       const own = methods.filter((m) => m.family === f)
-      return [path, between(path, 'methods', methodTable(own, `packages/${f}`, false))]
+      const text = between(path, 'methods', methodTable(own, `packages/${f}`, false))
+      const compared = text.includes('<!-- claims -->')
+      return [path, compared ? between(path, 'claims', claimsTable(table, f, `packages/${f}`, own), text) : text]
     }),
     ['bench/README.md', between('bench/README.md', 'bench', benchTable(table, { from: 'bench', all: true }))],
     ['packages/lora/src/index.ts', methodExports('packages/lora/src/index.ts')],
