@@ -1,0 +1,6 @@
+import type { Trial } from '../contract.ts'
+
+export const trial: Trial = {
+  options: [{ rank: 4 }, { rank: 2, alpha: 4 }],
+  suite: { repacks: true },
+}
