@@ -137,6 +137,7 @@ export const tunedOf = (binding: Binding): Tuned => {
       throw new Error(
         `rows: the batch has ${count} rows, and adapters are named for ${rows.length}; name them for each`,
       )
+    const past = cache?.length ?? 0
     let given = inputs
     let penalty: Scalar | undefined
     const all = { ...constants, ...values }
@@ -185,6 +186,7 @@ export const tunedOf = (binding: Binding): Tuned => {
               penalty = penalty ? (add(penalty, term) as Scalar) : term
             },
             ...(cache && {
+              past,
               extend: (name, k, v) => {
                 // the cache has a place for every row of the batch
                 const [all, own] = part

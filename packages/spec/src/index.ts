@@ -195,6 +195,8 @@ export interface RunContext {
   readonly scratch: Map<string, Tensor>
   /** load balance, orthogonality, density: added to the loss */
   penalty(term: Scalar): void
+  /** tokens of the text that came in earlier passes, where one is being generated */
+  readonly past?: number
   /**
    * Given while a text is generated: puts keys and values [B, G, T, S] of an attention of the adapter's own, under a name of
    * its own at this site, behind those of earlier tokens, and gives all of them back [B, G, K, S].

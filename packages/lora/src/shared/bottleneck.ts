@@ -53,7 +53,7 @@ export const mustReadFeatures = ({ name, kind, axes }: Site): void => {
 export const activated = (x: Tensor, f: Hidden): Tensor => (f === 'identity' ? clone(x) : activate(x, f))
 
 /** x with each number zero by chance p and the rest 1/(1−p) times as large, while training */
-export const thinned = (x: Tensor, p: number, { training, rng }: RunContext): Tensor =>
+export const thinned = (x: Tensor, p: number, { training, rng }: Pick<RunContext, 'training' | 'rng'>): Tensor =>
   training && p && rng ? mul(x, div(rng.fork('dropout').bernoulli(x.shape, 1 - p), 1 - p)) : x
 
 /** U·f(D·x + d) + u: x [..., in] → [..., out] */
