@@ -1,6 +1,6 @@
 /** `npm run new FAMILY/NAME -- --paper 2401.01234 [--authors 'Hu et al.']`: a method's file, its line in the index, its test, a changeset. */
 import { spawnSync } from 'node:child_process'
-import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { appendFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { camel, type Family, families, root } from './source.ts'
@@ -36,8 +36,10 @@ export const readArguments = (args: readonly string[]): NewMethod => {
 
 /** does the family's contract test find methods by the directory listing? */
 const listed = (family: Family): boolean => {
-  const test = join(root, `packages/${family}/test/contract.test.ts`)
-  return existsSync(test) && readFileSync(test, 'utf8').includes('import.meta.glob')
+  const folder = join(root, `packages/${family}/test`)
+  return readdirSync(folder).some(
+    (f) => /^contract.*\.test\.ts$/.test(f) && readFileSync(join(folder, f), 'utf8').includes('import.meta.glob'),
+  )
 }
 
 /** the files to write, and the line for the index */
@@ -65,8 +67,9 @@ if (basename(process.argv[1] ?? '') === 'new.ts') {
     const { files, line } = newMethod(method)
     const index = `packages/${method.family}/src/index.ts`
     const text = readFileSync(join(root, index), 'utf8')
+    // an index between comments is written below, with the tables
     if (text.trim() === 'export {}') writeFileSync(join(root, index), line)
-    else appendFileSync(join(root, index), line)
+    else if (!text.includes('// methods, written by')) appendFileSync(join(root, index), line)
     for (const [path, text] of Object.entries(files)) writeFileSync(join(root, path), text, { flag: 'wx' })
     const run = (command: string, ...args: string[]): void => {
       const { status, stderr } = spawnSync(command, args, { cwd: root, encoding: 'utf8' })
