@@ -8,7 +8,7 @@ import { citation, contracts, exported, families, manifest, parse, root } from '
 
 describe('the arguments of npm run new', () => {
   it.each([
-    [['lora/dora', '--paper', '2402.09353'], { family: 'lora', file: 'dora', paper: 'Authors, arXiv:2402.09353' }],
+    [['lora/unheard', '--paper', '2402.09353'], { family: 'lora', file: 'unheard', paper: 'Authors, arXiv:2402.09353' }],
     [
       ['merge/task-sum', '--paper', 'arXiv:2402.09353', '--authors', 'Liu et al.'],
       { family: 'merge', file: 'task-sum', paper: 'Liu et al., arXiv:2402.09353' },
@@ -18,14 +18,14 @@ describe('the arguments of npm run new', () => {
     expect(readArguments(args)).toEqual(wanted)
   })
   it.each([
-    [['dora'], /usage/],
+    [['unheard'], /usage/],
     [[], /usage/],
     [['lora/a/b', '--paper', 'x'], /usage/],
     [['prompt/prefix', '--paper', '2101.00190'], /no family 'prompt'; there are lora/],
     [['lora/DoRA', '--paper', '2402.09353'], /'DoRA' is no name/],
     [['lora/../x', '--paper', '2402.09353'], /usage|no name/],
     [['lora/lora', '--paper', '2106.09685'], /is there already/],
-    [['lora/dora'], /--paper is missing/],
+    [['lora/unheard'], /--paper is missing/],
   ])('refuses %j', (args, message) => {
     expect(() => readArguments(args)).toThrow(message)
   })
