@@ -1,6 +1,8 @@
-import type { Adapter, Rng, Site, Tensor2D, Weight } from '@weftjs/spec'
-import { div, mul, reshape, type Tensor, transpose, zeros } from '@weftjs/tensor'
+import type { Adapter, Site, Tensor2D, Weight } from '@weftjs/spec'
+import { reshape, type Tensor, transpose, zeros } from '@weftjs/tensor'
 import { compose, dense, scale, sum } from '@weftjs/weight'
+import { droppedWhile, mustBeChance } from './shared/dropped.ts'
+import { mustBeNumber, mustBeWhole } from './shared/start.ts'
 import { tucker } from './shared/tucker.ts'
 
 export interface FloraOptions {
@@ -34,7 +36,7 @@ const modesOf = ({ name, in: n, out }: Site, { rank = 8, kernel }: FloraOptions)
     )
   return sizes.map((d, m) => {
     const r = ranks[m]!
-    if (!Number.isInteger(r) || r < 1) throw new Error(`${name}: rank must be a whole number of at least 1, found ${r}`)
+    mustBeWhole(name, 'rank', r)
     if (r > d) throw new Error(`${name}: rank ${r} exceeds ${d}, the size of mode ${m}; lower rank or narrow "at"`)
     return [d, r]
   })
@@ -51,8 +53,8 @@ export const trainable = (site: Site, options: FloraOptions = {}): number => {
 /** W + s·(G ×₁ U₁ ×₂ U₂ ...), a Tucker core between one factor of each mode  —  Si et al., arXiv:2405.14739 */
 export const flora = (options: FloraOptions = {}): Adapter<FloraState> => {
   const { scale: s = 4, dropout = 0, kernel } = options
-  if (!(dropout >= 0 && dropout < 1)) throw new Error(`flora: dropout must be in [0, 1), found ${dropout}`)
-  if (!Number.isFinite(s)) throw new Error(`flora: scale must be a number, found ${s}`)
+  mustBeChance('flora: dropout', dropout)
+  mustBeNumber('flora: scale', s)
   const update = ({ g, input, output, height, width }: FloraState): Weight => {
     if (!kernel) return compose(compose(dense(output), dense(transpose(g) as Tensor2D)), dense(transpose(input)))
     const k = tucker(g, [input, output, height as Tensor2D, width as Tensor2D]) // [channels, out, h, w]
@@ -68,15 +70,6 @@ export const flora = (options: FloraOptions = {}): Adapter<FloraState> => {
       const factors = modes.map(([d, r], m) => [NAMES[m]!, rng.fork(m).normal([d, r], Math.sqrt(0.5 / r))] as const) // [d, r]
       return { state: { g: zeros(modes.map(([, r]) => r)), ...Object.fromEntries(factors) } as FloraState }
     },
-    weight: (base, state, { training, rng }) => {
-      const delta = update(state)
-      return sum(base, scale(s, training && dropout && rng ? dropped(delta, dropout, rng) : delta))
-    },
+    weight: (base, state, ctx) => sum(base, scale(s, droppedWhile(ctx, dropout, update(state)))),
   }
 }
-
-/** each input of w is zero with chance p, and the rest 1/(1−p) times as large */
-const dropped = (w: Weight, p: number, rng: Rng): Weight => ({
-  ...w,
-  apply: (x) => w.apply(mul(x, div(rng.bernoulli(x.shape, 1 - p), 1 - p))),
-})

@@ -4,6 +4,7 @@ import { fromMatrix, toMatrix } from '@weftjs/tensor/linalg'
 import { sum } from '@weftjs/weight'
 import { between } from './shared/between.ts'
 import { ldu } from './shared/ldu.ts'
+import { mustFit } from './shared/start.ts'
 
 export interface LolduOptions {
   /** r pivots, the first that elimination meets; 64 by default, or as many as a smaller matrix has */
@@ -58,10 +59,7 @@ export const loldu = (options: LolduOptions = {}): Adapter<LolduState> => {
     init: (site, { rng }) => {
       const [out, input] = site.weight!.shape
       const r = rankOf({ ...site, in: input, out }, options)
-      if (!Number.isInteger(r) || r < 1)
-        throw new Error(`${site.name}: rank must be a whole number of at least 1, found ${r}`)
-      if (r > Math.min(out, input))
-        throw new Error(`${site.name}: rank ${r} exceeds min(${out}, ${input}); lower rank or narrow "at"`)
+      mustFit(site, r)
       const { l, d, u } = ldu(toMatrix(site.weight!.dense()), r)
       if (d.length < r)
         throw new Error(

@@ -3,6 +3,7 @@ import { clone, sub, type Tensor, tensor1d } from '@weftjs/tensor'
 import { fromMatrix, randomizedSvd, type Svd, svd, toMatrix, transpose } from '@weftjs/tensor/linalg'
 import { sum } from '@weftjs/weight'
 import { between } from './shared/between.ts'
+import { mustFit } from './shared/start.ts'
 
 export interface SvfitOptions {
   /** r singular values train; by default as many as hold `energy` */
@@ -29,21 +30,13 @@ const enough = (s: Float64Array, energy: number): number => {
   return r
 }
 
-const decompose = (
-  { name, weight }: Site,
-  { rank, energy = 0.99 }: SvfitOptions,
-  rng?: Rng,
-): { svd: Svd; r: number } => {
-  const [out, input] = weight!.shape
-  const w = toMatrix(weight!.dense())
+const decompose = (site: Site, { rank, energy = 0.99 }: SvfitOptions, rng?: Rng): { svd: Svd; r: number } => {
+  const w = toMatrix(site.weight!.dense())
   if (rank === undefined) {
     const whole = svd(w)
     return { svd: whole, r: enough(whole.s, energy) }
   }
-  if (!Number.isInteger(rank) || rank < 1)
-    throw new Error(`${name}: rank must be a whole number of at least 1, found ${rank}`)
-  if (rank > Math.min(out, input))
-    throw new Error(`${name}: rank ${rank} exceeds min(${out}, ${input}); lower rank or narrow "at"`)
+  mustFit(site, rank)
   return { svd: rng ? randomizedSvd(w, rank, { rng }) : svd(w), r: rank }
 }
 
