@@ -41,10 +41,9 @@ const damped = (name: string, c: Matrix, damping: number): { c: Matrix; l: Matri
 }
 
 /**
- * W = W_res + (α/r)·B·A, B·A r components of W = U·S·(Vᵀ·C⁻¹), U·S·Vᵀ = svd(W·C), C = E[x·xᵀ] of x/max|x|  —  Yang et al.,
- * arXiv:2406.05223
+ * W = W_res + (α/r)·B·A, B·A r components of W = U·S·(Vᵀ·C⁻¹), where U·S·Vᵀ = svd(W·C)  —  Yang et al., arXiv:2406.05223
  *
- * With C = I and `ipm` this is PiSSA. `kpm` needs the whole SVD, a minute for a large model without a system LAPACK.
+ * C = E[XᵀX] over batches X of inputs, each over its largest entry (in PEFT over its largest positive one).  * With C = I and `ipm` this is PiSSA. `kpm` needs the whole SVD, a minute for a large model without a system LAPACK.
  */
 export const corda = (options: CordaOptions = {}): Adapter<CordaState> => {
   const { mode = 'ipm', damping = 0.01, niter, ...rest } = options

@@ -90,8 +90,7 @@ const plan = (ctx: InitContext, rankOf: (site: Site) => number, rho: number): Pl
 }
 
 /**
- * LoRA whose A holds the principal directions of a site's inputs, ranks going where they explain most  —  Paischer et al.,
- * arXiv:2410.07170
+ * LoRA with A the principal directions of a site's inputs, ranks where they explain most  —  Paischer et al., arXiv:2410.07170
  *
  * The PCA is exact, from sums over the calibration data, where the paper's is incremental over batches until it settles. A site
  * that wins no direction is left alone. Sites with one input (q, k, v) share its directions, and win ties in their order.

@@ -13,13 +13,15 @@ import {
 } from '../src/index.ts'
 
 /** files of src that hold no optimizer; the parts in transform.ts are listed below */
-const HELPERS = ['schedule', 'state', 'train', 'transform']
+const HELPERS = ['revised', 'schedule', 'state', 'train', 'transform']
 
 const OPTIONS: Readonly<Record<string, readonly object[]>> = {
   adamw: [
     { lr: 0.1 },
     { lr: cosine(0.2, { steps: 60, warmup: 3 }), weightDecay: 0.1, decays: (n: string) => n === 'x' },
   ],
+  'lora-fa': [{ lr: 0.1 }],
+  'lora-plus': [{ lr: 0.02, ratio: 5 }],
   sgd: [{ lr: 0.01 }, { lr: 0.005, momentum: 0.9 }, { lr: 0.005, momentum: 0.8, nesterov: true, weightDecay: 0.01 }],
 }
 
