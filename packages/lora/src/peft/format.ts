@@ -87,7 +87,7 @@ export interface PeftFormat {
   /** by the keys of the state */
   readonly parts: Readonly<Record<string, string | Part>> | ((held: Held) => Readonly<Record<string, string | Part>>)
   /** by the keys of `ctx.shared`: whole names in the file, such as `base_model.vera_A` */
-  readonly shared?: Readonly<Record<string, string | Part>> | ((key: string) => string | Part)
+  readonly shared?: Readonly<Record<string, string | Part>> | ((key: string) => string | Part | undefined)
   /** where several sites have one tensor of the file; `prefix` and `name` as in `attach` */
   readonly stacks?: (
     bound: readonly { readonly site: Site; readonly prefix: string; readonly name: string }[],
