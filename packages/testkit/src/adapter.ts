@@ -206,7 +206,10 @@ export const checkAdapter = (
       name: 'has a name and at least one verb; its options are plain data',
       run: () => {
         must(/^[a-z][a-z0-9-]*$/.test(adapter.name), `name '${adapter.name}' is not in lower case`)
-        must(Boolean(adapter.weight || adapter.around || adapter.attend), 'none of weight, around, attend')
+        must(
+          Boolean(adapter.weight || adapter.vector || adapter.around || adapter.attend),
+          'none of weight, vector, around, attend',
+        )
         const { options = {} } = adapter
         must(
           JSON.stringify(JSON.parse(JSON.stringify(options))) === JSON.stringify(options),
@@ -258,7 +261,7 @@ export const checkAdapter = (
       run: async () => {
         const tuned = await tune()
         const params = moved(tuned)
-        if (adapter.around || adapter.attend || !adapter.weight) {
+        if (adapter.around || adapter.attend || !(adapter.weight || adapter.vector)) {
           mustThrow(() => tuned.fold(params), 'an adapter that acts around a module was folded')
           return
         }
