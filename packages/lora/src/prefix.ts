@@ -8,7 +8,10 @@ export interface PrefixOptions {
   readonly length?: number
   /** hidden units of a perceptron that makes keys and values from one embedding, common to all layers (the paper: 800); 0 trains them directly */
   readonly hidden?: number
-  /** put before the keys and values, or a gate between two attentions: the same function, by He et al. */
+  /**
+   * Put before the keys and values, or a gate between two attentions: the same function, by He et al., but where attention
+   * slides: what stands before the keys slides out of sight, and the gate keeps it.
+   */
   readonly form?: 'concat' | 'gated'
 }
 export interface PrefixState extends Record<string, Tensor> {
