@@ -19,13 +19,19 @@ const start = (params: Params): AdamState => ({
   v: mapParams(params, (p) => zerosLike(p)),
 })
 
+/** moments of what has no gradient in this step wait */
+const kept = (before: AdamState, { m, v }: Pick<AdamState, 'm' | 'v'>): Pick<AdamState, 'm' | 'v'> => ({
+  m: { ...before.m, ...m },
+  v: { ...before.v, ...v },
+})
+
 /** m̂/(√v̂ + ε), moments of g and g² corrected for their start at zero  —  Kingma & Ba, arXiv:1412.6980 */
 export const scaleByAdam = ({ b1 = 0.9, b2 = 0.999, eps = 1e-8 }: AdamOptions = {}): Transform<AdamState> => ({
   init: start,
   update: (grads, state) => {
     const step = state.step + 1
     const { updates, m, v } = adamUpdates(grads, state, {}, { b1, b2, eps, decay: 0, scale: 1, step })
-    return [updates, { step, m, v }]
+    return [updates, { step, ...kept(state, { m, v }) }]
   },
 })
 
@@ -54,6 +60,6 @@ export const adamw = ({
     const scale = -(typeof lr === 'number' ? lr : lr(rate.step))
     const settings = { b1, b2, eps, decay: weightDecay, scale, step }
     const { updates, m, v } = adamUpdates(grads, moments, selectParams(params, decays), settings)
-    return [updates, [{ step, m, v }, null, { step: rate.step + 1 }]]
+    return [updates, [{ step, ...kept(moments, { m, v }) }, null, { step: rate.step + 1 }]]
   },
 })
