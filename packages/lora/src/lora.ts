@@ -1,8 +1,10 @@
-import type { Adapter, Site, Tensor2D } from '@weftjs/spec'
-import { add, mul, type Tensor, type Tensor1D, zeros } from '@weftjs/tensor'
+import type { Adapter, Rng, Site, Tensor2D } from '@weftjs/spec'
+import { add, matMul, mul, type Tensor, type Tensor1D, tensor2d, zeros } from '@weftjs/tensor'
+import { matrix, qr } from '@weftjs/tensor/linalg'
 import { lowRank, scale, sum } from '@weftjs/weight'
 import { patterned } from './peft/pattern.ts'
 import { droppedWhile, mustBeChance } from './shared/dropped.ts'
+import { kaiming, mustBeWhole, mustFit } from './shared/start.ts'
 
 export interface LoraOptions {
   /** r */
@@ -16,8 +18,10 @@ export interface LoraOptions {
   /** rank or α of sites whose name matches the pattern, a regular expression on the end of the name, as in PEFT */
   readonly rankPattern?: Readonly<Record<string, number>>
   readonly alphaPattern?: Readonly<Record<string, number>>
-  /** distribution of A; PEFT's default is `kaiming` (uniform) */
-  readonly init?: 'kaiming' | 'gaussian'
+  /** distribution of A; PEFT's default is `kaiming` (uniform). `orthogonal`: neither A nor B is zero, and B·A is */
+  readonly init?: 'kaiming' | 'gaussian' | 'orthogonal'
+  /** a rank may be above min(in, out), as in PEFT: more numbers train than the matrix has */
+  readonly anyRank?: boolean
   /** a trained bias beside B·A, scaled with it (PEFT's `lora_bias`); such an adapter cannot be folded into a weight */
   readonly loraBias?: boolean
 }
@@ -45,7 +49,7 @@ export const loraScale = (options: LoraOptions): ((site: Site) => { rank: number
 
 /** W + (α/r)·B·A, A random, B zero  —  Hu et al., arXiv:2106.09685 */
 export const lora = (options: LoraOptions = {}): Adapter<LoraState> => {
-  const { dropout = 0, init = 'kaiming', loraBias = false } = options
+  const { dropout = 0, init = 'kaiming', loraBias = false, anyRank = false } = options
   mustBeChance('lora: dropout', dropout)
   if (!Number.isFinite(options.alpha ?? 1)) throw new Error(`lora: alpha must be a number, found ${options.alpha}`)
   const at = loraScale(options)
@@ -55,20 +59,35 @@ export const lora = (options: LoraOptions = {}): Adapter<LoraState> => {
     init: (site, { rng }) => {
       const [out, input] = site.weight!.shape
       const { rank: r } = at(site)
-      if (!Number.isInteger(r) || r < 1)
-        throw new Error(`${site.name}: rank must be a whole number of at least 1, found ${r}`)
-      if (r > Math.min(out, input))
-        throw new Error(`${site.name}: rank ${r} exceeds min(${out}, ${input}); lower rank or narrow "at"`)
+      if (anyRank) mustBeWhole(site.name, 'rank', r)
+      else mustFit(site, r)
+      const bias = loraBias && { bias: zeros([out]) as Tensor1D }
+      if (init === 'orthogonal') return { state: { ...orthogonal(site, r, rng), ...bias } }
       const a = // [r, in]
         site.kind === 'embed'
           ? rng.normal([r, input])
           : init === 'gaussian'
             ? rng.normal([r, input], 1 / r)
-            : rng.uniform([r, input], -1 / Math.sqrt(input), 1 / Math.sqrt(input))
-      const bias = loraBias && { bias: zeros([out]) as Tensor1D }
+            : kaiming(rng, [r, input])
       return { state: { a: a as Tensor2D, b: zeros([out, r]) as Tensor2D, ...bias } }
     },
     weight: (base, { a, b }, ctx) => sum(base, scale(at(ctx.site).factor, droppedWhile(ctx, dropout, lowRank(b, a)))),
     ...(loraBias && { around: (next, x, { bias }, { site }) => add(next(x), mul(bias!, at(site).factor)) }),
+  }
+}
+
+/** A from odd rows and B from even rows of one orthogonal matrix, so that B·A = 0  —  as PEFT's `orthogonal` */
+const orthogonal = ({ name, weight }: Site, r: number, rng: Rng): { a: Tensor2D; b: Tensor2D } => {
+  if (r % 2) throw new Error(`${name}: an orthogonal start takes an even rank, found ${r}`)
+  const [out, input] = weight!.shape
+  const { data } = qr(matrix(r, r, rng.fork('q').normal([r, r]).dataSync())).q
+  const rows = (first: number): Tensor2D =>
+    tensor2d(
+      Array.from({ length: r / 2 }, (_, i) => [...data.slice((2 * i + first) * r, (2 * i + first + 1) * r)]),
+      [r / 2, r],
+    )
+  return {
+    a: mul(matMul(rows(0), rng.fork('a').normal([r / 2, input]), true), 0.1) as Tensor2D, // [r, in]
+    b: mul(matMul(rng.fork('b').normal([out, r / 2]), rows(1)), 0.1) as Tensor2D, // [out, r]
   }
 }
