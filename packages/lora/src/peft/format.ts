@@ -49,6 +49,8 @@ export interface Part {
   readonly name: string
   readonly also?: readonly string[]
   readonly layout?: Layout
+  /** may a file with this config leave it out? then what a start draws from the config's seed stands */
+  readonly drawn?: (config: PeftConfig) => boolean
 }
 
 /** One tensor of the file that holds several of ours. */
@@ -77,6 +79,8 @@ export interface PeftFormat {
   readonly inert?: Readonly<Record<string, readonly unknown[]>>
   /** other fields of a written config, PEFT's defaults */
   readonly fixed?: Readonly<Record<string, unknown>>
+  /** fields that say so in every config that is written, also where another one is kept */
+  readonly always?: Readonly<Record<string, unknown>>
   /** further complaints about a config */
   readonly check?: (config: PeftConfig) => void
   make(options: Config): Adapter<any>
@@ -88,6 +92,8 @@ export interface PeftFormat {
   readonly parts: Readonly<Record<string, string | Part>> | ((held: Held) => Readonly<Record<string, string | Part>>)
   /** by the keys of `ctx.shared`: whole names in the file, such as `base_model.vera_A` */
   readonly shared?: Readonly<Record<string, string | Part>> | ((key: string) => string | Part | undefined)
+  /** by the keys of `ctx.shared`: names behind each module under which the file repeats it, which nobody reads */
+  readonly copies?: Readonly<Record<string, string>>
   /** where several sites have one tensor of the file; `prefix` and `name` as in `attach` */
   readonly stacks?: (
     bound: readonly { readonly site: Site; readonly prefix: string; readonly name: string }[],

@@ -140,6 +140,9 @@ export interface PeftTensor {
   readonly layout?: Layout
   /** in place of `layout`, where it holds several of ours, `name` being the first */
   readonly stack?: Stack
+  readonly drawn?: Part['drawn']
+  /** the file has it under another name already */
+  readonly copy?: boolean
 }
 
 /**
@@ -151,9 +154,16 @@ export const peftTensors = (tuned: Attached, options: Formats = {}): readonly Pe
   const found: PeftTensor[] = []
   const add = (name: string, part: string | Part, wrap: (file: string) => readonly string[]): void => {
     const own = (params[name] ?? constants[name])!.shape
-    const { name: file, also = [], layout } = typeof part === 'string' ? { name: part } : part
+    const { name: file, also = [], layout, drawn } = typeof part === 'string' ? { name: part } : part
     const keys = [file, ...also].flatMap(wrap) as [string, ...string[]]
-    found.push({ name, keys, own, shape: layout ? layout.shape(own) : own, ...(layout && { layout }) })
+    found.push({
+      name,
+      keys,
+      own,
+      shape: layout ? layout.shape(own) : own,
+      ...(layout && { layout }),
+      ...(drawn && { drawn }),
+    })
   }
   const adapted = new Map<string, string>()
   const shared = new Map<string, PeftFormat>()
@@ -183,6 +193,14 @@ export const peftTensors = (tuned: Attached, options: Formats = {}): readonly Pe
       const key = full.slice(start.length)
       const part = typeof format.shared === 'function' ? format.shared(key) : format.shared?.[key]
       if (part !== undefined) add(full, part, (file) => [file])
+    }
+  }
+  for (const { site, adapter, name } of bound) {
+    const format = formatFor(adapter, options)
+    for (const [key, file] of Object.entries(format.copies ?? {})) {
+      const full = `${name}.shared.${key}`
+      const { shape } = (params[full] ?? constants[full])!
+      found.push({ name: full, keys: [`${placeOf(site, format)}.${file}`], shape, own: shape, copy: true })
     }
   }
   for (const format of new Set(shared.values())) {
@@ -231,9 +249,10 @@ export const loadPeft = async (folder: Folder, tuned: Attached, options: Formats
   checkMeaning(config, tuned, folder.name, options)
   const checkpoint = await openCheckpoint(folder, { stem: 'adapter_model' })
   try {
-    const wanted = peftTensors(tuned, options)
+    const known = peftTensors(tuned, options)
+    const wanted = known.filter((t) => !t.copy && (t.keys.some((k) => checkpoint.has(k)) || !t.drawn?.(config)))
     const keys = wanted.map((t) => resolve(checkpoint, t))
-    await checkRest(checkpoint, new Set(keys), tuned)
+    await checkRest(checkpoint, new Set([...keys, ...known.flatMap((t) => t.keys)]), tuned)
     const values: (Float32Array | Int32Array)[] = []
     for (const [i, key] of keys.entries())
       values.push(isWhole(tuned, wanted[i]!.name) ? await checkpoint.ints(key) : await checkpoint.floats(key))

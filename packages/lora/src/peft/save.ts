@@ -107,10 +107,15 @@ export const peftConfigOf = (tuned: Attached, options: SavePeftOptions = {}): Pe
       ...Object.entries(format.fields).map(([option, field]) => fieldOf(field, option, held, format.named)),
     ),
     ...format.fixed,
+    ...format.always,
     ...trainedWhole(extra, tuned, format),
     ...format.config?.(held),
   }
-  const kept = config && { ...config, base_model_name_or_path: base ?? config.base_model_name_or_path ?? null }
+  const kept = config && {
+    ...config,
+    ...format.always,
+    base_model_name_or_path: base ?? config.base_model_name_or_path ?? null,
+  }
   const result = kept && describes(kept, tuned, format) ? { ...kept, inference_mode: true } : { ...kept, ...made }
   if (!describes(result, tuned, format)) {
     const names = new Set(peftTrained(result, network, sites, targetsOf(format, result, sites)))
