@@ -16,7 +16,7 @@ export interface FourierftOptions {
   /** spectrum at the start: zero, or standard normal as in PEFT's default */
   readonly init?: 'normal' | 'zero'
   /** frequencies of sites whose name matches the pattern, a regular expression on the end of the name, as in PEFT */
-  readonly frequencyPattern?: Readonly<Record<string, number>>
+  readonly frequenciesPattern?: Readonly<Record<string, number>>
 }
 export interface FourierftState extends Record<string, Tensor> {
   /** c [n] */
@@ -48,8 +48,8 @@ const mirrored = (t: Tensor): Tensor =>
 
 /** W + s·Re(F⁻¹(S)), S zero but for n entries c, in random places that are the same for all matrices of a shape  —  Gao et al., arXiv:2405.03003 */
 export const fourierft = (options: FourierftOptions = {}): Adapter<FourierftState> => {
-  const { frequencies = 1000, scale = 150, seed = 777, init = 'normal', frequencyPattern = {} } = options
-  const patterns = patterned(frequencyPattern, 'fourierft: frequencyPattern')
+  const { frequencies = 1000, scale = 150, seed = 777, init = 'normal', frequenciesPattern = {} } = options
+  const patterns = patterned(frequenciesPattern, 'fourierft: frequenciesPattern')
   mustBeWhole('fourierft', 'seed', seed, 0)
   mustBeNumber('fourierft: scale', scale)
   if (init !== 'normal' && init !== 'zero')

@@ -8,8 +8,6 @@ export interface RoadOptions {
   readonly variant?: 1 | 2 | 4
   /** outputs i and i + group/2 of a group are a pair */
   readonly group?: number
-  /** turn what the module gives, its bias too, as PEFT does: then it acts around the module and cannot be folded */
-  readonly bias?: boolean
 }
 export interface RoadState extends Record<string, Tensor> {
   /** θ [variant·out/2] */
@@ -30,7 +28,7 @@ const turned = (y: Tensor, c: Tensor, s: Tensor, group: number): Tensor => {
 
 /** R·W, R = α·(cos θ, −sin θ; sin θ, cos θ) for pairs of outputs, θ zero and α one  —  Liao et al., arXiv:2409.00119 */
 export const road = (options: RoadOptions = {}): Adapter<RoadState> => {
-  const { variant = 1, group = 64, bias = false } = options
+  const { variant = 1, group = 64 } = options
   if (![1, 2, 4].includes(variant)) throw new Error(`road: variant must be 1, 2 or 4, found ${variant}`)
   mustBeWhole('road', 'group', group, 2)
   if (group % 2) throw new Error(`road: group must be even, found ${group}`)
@@ -61,20 +59,18 @@ export const road = (options: RoadOptions = {}): Adapter<RoadState> => {
       const size = (variant * out) / 2
       return { state: { theta: zeros([size]) as Tensor1D, alpha: ones([size]) as Tensor1D } }
     },
-    ...(bias
-      ? { around: (next, x, state) => turned(next(x), ...factors(state), group) }
-      : {
-          weight: (base, state): Weight => {
-            const [out] = base.shape
-            const [c, s] = factors(state)
-            return {
-              ...compose(
-                mapped([out, out], { c, s }, (y) => turned(y, c, s, group)),
-                base,
-              ),
-              like: base.like,
-            }
-          },
-        }),
+    weight: (base, state): Weight => {
+      const [out] = base.shape
+      const [c, s] = factors(state)
+      return {
+        ...compose(
+          mapped([out, out], { c, s }, (y) => turned(y, c, s, group)),
+          base,
+        ),
+        like: base.like,
+      }
+    },
+    // PEFT turns what a layer gives, with its bias
+    vector: (_, bias, state) => bias && turned(bias, ...factors(state), group),
   }
 }

@@ -5,8 +5,8 @@ export const trial: Trial = {
   options: [
     { frequencies: 40, scale: 5 },
     { frequencies: 100, init: 'zero', seed: 3 },
-    { frequencies: 20, init: 'zero', frequencyPattern: { 'attn\\.q': 5 } },
+    { frequencies: 20, init: 'zero', frequenciesPattern: { 'attn\\.q': 5 } },
   ],
-  counts: (options) => !('frequencyPattern' in options),
+  counts: (options) => !('frequenciesPattern' in options),
   suite: ({ init }) => ({ startsAsIdentity: init === 'zero', lr: 0.1 }),
 }

@@ -1,5 +1,5 @@
 import type { Trial } from '../contract.ts'
 
 export const trial: Trial = {
-  options: [{ group: 8 }, { group: 4, variant: 2 }, { group: 2, variant: 4 }, { group: 8, variant: 4, bias: true }],
+  options: [{ group: 8 }, { group: 4, variant: 2 }, { group: 2, variant: 4 }],
 }

@@ -1,0 +1,15 @@
+import { type HraOptions, hra } from '../../hra.ts'
+import { flag, type PeftFormat, starts, whole } from '../format.ts'
+
+/** HRA  —  huggingface/peft, tuners/hra, without convolutions */
+export const format: PeftFormat = {
+  type: 'HRA',
+  method: 'hra',
+  fields: {
+    rank: whole('r', 1, { fallback: 8 }),
+    orthogonal: flag('apply_GS', false),
+    init: starts('init_weights'),
+  },
+  make: (options) => hra(options as HraOptions),
+  parts: { u: 'hra_u' },
+}
