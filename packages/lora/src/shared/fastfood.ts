@@ -1,5 +1,6 @@
 import type { Params, Rng, Tensor } from '@weftjs/spec'
-import { defineKernel, gather, mul, pad, slice, sub, tensor, walshHadamard } from '@weftjs/tensor'
+import { mul, pad, slice, sub, tensor, walshHadamard } from '@weftjs/tensor'
+import { inverseOf, permute } from './permute.ts'
 
 /** a random projection ℝᵈ → ℝᴰ, as tensors that stay fixed */
 export interface Fastfood extends Params {
@@ -13,14 +14,6 @@ export interface Fastfood extends Params {
   readonly gauss: Tensor
 }
 
-/** x [L] in another order; its gradient goes back without a sum over segments */
-const permute = defineKernel<{ x: Tensor; order: Tensor; back: Tensor }>({
-  name: 'Permute',
-  plain: ({ x, order }) => gather(x, order as never),
-  keeps: () => ['back'],
-  gradient: ({ dy, saved: { back } }) => ({ x: gather(dy, back as never) }),
-})
-
 /** @returns the projection that this stream of noise draws for `size` numbers */
 export const fastfood = (rng: Rng, d: number, size: number): Fastfood => {
   const L = 2 ** Math.ceil(Math.log2(Math.max(d, size)))
@@ -32,17 +25,13 @@ export const fastfood = (rng: Rng, d: number, size: number): Fastfood => {
     order[i] = order[j]!
     order[j] = held
   }
-  const back = new Int32Array(L)
-  order.forEach((from, to) => {
-    back[from] = to
-  })
   const g = rng.fork('gauss').normal([L]) // [L]
   const squares = (g.dataSync() as Float32Array).reduce((s, v) => s + v * v, 0)
   const signs = rng.fork('signs').bernoulli([d], 0.5) // 0 or 1 [d]
   return {
     signs: sub(mul(signs, 2), 1),
     order: tensor(order, [L], 'int32'),
-    back: tensor(back, [L], 'int32'),
+    back: tensor(inverseOf(order), [L], 'int32'),
     gauss: mul(g, 1 / Math.sqrt(size * squares)),
   }
 }
@@ -54,6 +43,6 @@ export const fastfood = (rng: Rng, d: number, size: number): Fastfood => {
 export const project = (theta: Tensor, { signs, order, back, gauss }: Fastfood, size: number): Tensor => {
   const L = order.size
   const spread = walshHadamard(pad(mul(theta, signs), [[0, L - theta.size]])) // H·B·θ [L]
-  const mixed = permute({ x: spread, order, back }, {}) // Π
+  const mixed = permute(spread, order, back) // Π
   return slice(walshHadamard(mul(mixed, gauss)), [0], [size]) // [D]
 }
