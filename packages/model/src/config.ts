@@ -90,6 +90,8 @@ export interface TransformerConfig {
   readonly image?: { readonly size: number; readonly patch: number; readonly channels: number }
   /** every tensor of the family's checkpoints and where it lives here, `{i}` standing for the layer */
   readonly names: readonly Name[]
+  /** ranges of a shallower network's layers that its layers are: see `replicateLayers` */
+  readonly replicated?: readonly (readonly [start: number, end: number])[]
   /** config.json as it was read, written back as it was */
   readonly source: Config
 }

@@ -25,6 +25,8 @@ export { type AddOptions, addAdapters, deleteAdapters, renameAdapters } from './
 export { type At, match, matcher } from './match.ts'
 export { type Place, placeOf } from './places.ts'
 export type { Prompts } from './prompt.ts'
+export { type LayerRange, replicateLayers } from './replicate.ts'
+export { resizeVocabulary, type Tables } from './resize.ts'
 export { type RevisedParams, type Revising, type RevisingOptions, revising } from './revise.ts'
 export { type SamplingOptions, sample } from './sampling.ts'
 export {
