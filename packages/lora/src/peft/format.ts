@@ -91,9 +91,11 @@ export interface PeftFormat {
   /** by the keys of the state */
   readonly parts: Readonly<Record<string, string | Part>> | ((held: Held) => Readonly<Record<string, string | Part>>)
   /** by the keys of `ctx.shared`: whole names in the file, such as `base_model.vera_A` */
-  readonly shared?: Readonly<Record<string, string | Part>> | ((key: string) => string | Part | undefined)
+  readonly shared?:
+    | Readonly<Record<string, string | Part>>
+    | ((key: string, sites: readonly Site[]) => string | Part | undefined)
   /** by the keys of `ctx.shared`: names behind each module under which the file repeats it, which nobody reads */
-  readonly copies?: Readonly<Record<string, string>>
+  readonly copies?: Readonly<Record<string, string>> | ((site: Site) => Readonly<Record<string, string>>)
   /** where several sites have one tensor of the file; `prefix` and `name` as in `attach` */
   readonly stacks?: (
     bound: readonly { readonly site: Site; readonly prefix: string; readonly name: string }[],

@@ -189,18 +189,20 @@ export const peftTensors = (tuned: Attached, options: Formats = {}): readonly Pe
   }
   for (const [name, format] of shared) {
     const start = `${name}.shared.`
+    const at = bound.filter((b) => b.name === name).map((b) => b.site)
     for (const full of [...Object.keys(params), ...Object.keys(constants)].filter((n) => n.startsWith(start))) {
       const key = full.slice(start.length)
-      const part = typeof format.shared === 'function' ? format.shared(key) : format.shared?.[key]
+      const part = typeof format.shared === 'function' ? format.shared(key, at) : format.shared?.[key]
       if (part !== undefined) add(full, part, (file) => [file])
     }
   }
   for (const { site, adapter, name } of bound) {
     const format = formatFor(adapter, options)
-    for (const [key, file] of Object.entries(format.copies ?? {})) {
+    const repeated = typeof format.copies === 'function' ? format.copies(site) : (format.copies ?? {})
+    for (const [key, file] of Object.entries(repeated)) {
       const full = `${name}.shared.${key}`
-      const { shape } = (params[full] ?? constants[full])!
-      found.push({ name: full, keys: [`${placeOf(site, format)}.${file}`], shape, own: shape, copy: true })
+      const shape = (params[full] ?? constants[full])?.shape
+      if (shape) found.push({ name: full, keys: [`${placeOf(site, format)}.${file}`], shape, own: shape, copy: true })
     }
   }
   for (const format of new Set(shared.values())) {
