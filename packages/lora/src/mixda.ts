@@ -2,7 +2,9 @@ import type { Adapter, RunContext, Site, Tensor, Tensor1D, Tensor2D } from '@wef
 import {
   add,
   cast,
+  div,
   linear,
+  maximum,
   mean,
   mul,
   relu,
@@ -126,7 +128,7 @@ export const mixda = (options: MixdaOptions = {}): Adapter<MixdaState> => {
         // the paper compares after the residual and its norm, which are not seen from here
         const rows = reshape(cast(generic, 'float32'), [-1]) // [B]
         const apart = mean(square(sub(o, f)), [1, 2]) // [B]
-        ctx.penalty(mul(sum(mul(apart, rows)), old / ctx.inputs['generic']!.size) as never)
+        ctx.penalty(div(mul(sum(mul(apart, rows)), old), maximum(sum(rows), 1)) as never)
       }
       return o
     },
