@@ -67,8 +67,8 @@ export const mola = (options: MolaOptions = {}): Adapter<MolaState> => {
     name: 'mola',
     options: { ...options },
     init: (site, { rng, sites }) => {
-      const [out, input] = site.weight!.shape
       mustFit(site, r)
+      const [out, input] = site.weight!.shape
       const N = expertsAt(site.layer, 1 + Math.max(...sites.map((s) => s.layer), 0), options)
       const [a, g] = [kaiming(rng, [N * r, input]), kaiming(rng.fork('router'), [N, input])]
       return { state: { a: a as Tensor2D, b: zeros([out, N * r]) as Tensor2D, g: g as Tensor2D } }

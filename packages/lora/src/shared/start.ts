@@ -13,7 +13,8 @@ export const mustBeWhole = (where: string, what: string, n: number, least = 1): 
 /** @throws Error that names the site, for a rank that its matrix cannot have */
 export const mustFit = ({ name, weight }: Site, rank: number): void => {
   mustBeWhole(name, 'rank', rank)
-  const [out, input] = weight!.shape
+  if (!weight) throw new Error(`${name}: there is no weight here to adapt; narrow "at" to linear sites`)
+  const [out, input] = weight.shape
   if (rank > Math.min(out, input))
     throw new Error(`${name}: rank ${rank} exceeds min(${out}, ${input}); lower rank or narrow "at"`)
 }
