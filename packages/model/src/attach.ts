@@ -244,6 +244,10 @@ export const tunedOf = (binding: Binding): Tuned => {
         }, next),
       ...(again && !cache && { block: twice }),
       carried: () => [...scratches.flatMap((s) => [...s.values()]), ...(penalty ? [penalty] : [])],
+      untouched: (block) =>
+        ![...bySite].some(
+          ([site, list]) => within(site, block) && list.some((b) => b.adapter.around || b.adapter.attend),
+        ),
     })
     const groups = rows
       ? groupRows(rows).map((g): Group => {

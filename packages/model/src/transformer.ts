@@ -11,6 +11,7 @@ import {
   equal,
   expandDims,
   glu,
+  isLive,
   layerNorm,
   mul,
   range,
@@ -47,6 +48,8 @@ export interface Hooks {
   readonly whole?: boolean
   /** tensors that blocks leave for what comes after them */
   carried?(): readonly Tensor[]
+  /** nothing but weights and vectors acts within this block: nobody else has seen what goes into it or comes out */
+  untouched?(block: string): boolean
 }
 
 /**
@@ -109,6 +112,7 @@ export const transformer = (
     attend,
     route,
     carried,
+    untouched,
     whole = false,
     block: through = (_, make, shared) => make(shared),
   }: Hooks,
@@ -263,7 +267,11 @@ export const transformer = (
     for (let i = 0; i < c.layers; i++) {
       const site = `blocks.${i}`
       const run = (): Tensor => through(site, (shared: Pass) => (x) => at(site, x, block(i, shared)), pass)(h)
+      const before = h
       h = tidy(() => [run(), ...(carried?.() ?? [])])[0]!
+      // where nothing trains so far, only the newest is needed
+      const ours = i > 0 && before !== h && !isLive(before)
+      if (ours && untouched?.(site) && untouched(`blocks.${i - 1}`)) before.dispose()
     }
     return has('norm') ? norm('norm', h) : h
   }
