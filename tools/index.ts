@@ -90,6 +90,10 @@ export interface Method {
   readonly paper: string
   readonly file: string
   readonly subpath: string
+  /** of an adapter: the names of its options */
+  readonly options?: readonly string[]
+  /** of an adapter that PEFT has: what it is there */
+  readonly peft?: string
 }
 
 export const methods: readonly Method[] = ${JSON.stringify(methods)}

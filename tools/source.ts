@@ -135,6 +135,10 @@ export interface Method {
   readonly paper: string
   readonly file: string
   readonly subpath: string
+  /** of an adapter: the names of its options */
+  readonly options?: readonly string[]
+  /** of an adapter that PEFT has: what it is there */
+  readonly peft?: string
 }
 /** `equation  —  source` */
 export const citation = (doc: string): { equation: string; paper: string } | undefined => {
@@ -170,8 +174,67 @@ export const guests = (): Method[] =>
       }),
     ),
   )
+const nameOf = (node: Node): string | undefined => node?.name ?? node?.typeName?.name ?? node?.expression?.name
+const literals = (type: Node): string[] =>
+  (type?.type === 'TSUnionType' ? type.types : [type]).map((t: Node) => String(t?.literal?.value))
+/** the keys of an object type, through `extends`, `Omit`, `Pick` and what other files of ours declare */
+const keysOf = (source: Source, type: Node): string[] => {
+  const inner = type?.typeArguments?.params ?? type?.typeParameters?.params ?? []
+  const name = nameOf(type)
+  if (type?.type === 'TSIntersectionType') return type.types.flatMap((t: Node) => keysOf(source, t))
+  if (type?.type === 'TSTypeLiteral') return type.members.flatMap((m: Node) => m.key?.name ?? [])
+  if (name === undefined) return []
+  if (name === 'Omit') return keysOf(source, inner[0]).filter((k) => !literals(inner[1]).includes(k))
+  if (name === 'Pick') return literals(inner[1])
+  if (['Readonly', 'Partial', 'Required'].includes(name)) return keysOf(source, inner[0])
+  for (const n of source.body) {
+    const d = n.declaration ?? n
+    if (d.type === 'TSInterfaceDeclaration' && d.id.name === name)
+      return [
+        ...(d.extends ?? []).flatMap((e: Node) => keysOf(source, e)),
+        ...d.body.body.flatMap((m: Node) => m.key?.name ?? []),
+      ]
+    if (d.type === 'TSTypeAliasDeclaration' && d.id.name === name) return keysOf(source, d.typeAnnotation)
+    if (n.type === 'ImportDeclaration' && n.source.value.startsWith('.')) {
+      const found = n.specifiers.find((s: Node) => s.local?.name === name)
+      if (found) return keysOf(parse(join(source.path, '..', n.source.value)), { name: found.imported.name })
+    }
+  }
+  return []
+}
+/** the options that an exported factory takes, by the type of its first parameter */
+export const optionsOf = (file: string, factory: string): string[] => {
+  const source = parse(file)
+  for (const n of source.body)
+    for (const d of n.declaration?.declarations ?? [])
+      if (d.id.name === factory) {
+        const first = d.init?.params?.[0]
+        const type = (first?.left ?? first)?.typeAnnotation?.typeAnnotation
+        return [...new Set(keysOf(source, type))].sort()
+      }
+  return []
+}
+/** what PEFT calls a method: its `peft_type`, from the formats that we read and write */
+const peftNames = (): ReadonlyMap<string, string> =>
+  new Map(
+    files('packages/lora/src/peft/formats').flatMap((file) => {
+      const text = read(file)
+      const [method, type] = [/^ {2}method: '([\w-]+)'/m.exec(text)?.[1], /^ {2}type: '(\w+)'/m.exec(text)?.[1]]
+      return method && type ? [[method, type] as const] : []
+    }),
+  )
 export const allMethods = (): Method[] => {
   const strangers = guests()
+  const peft = peftNames()
+  const known = (m: Method): Method => {
+    const name = basename(m.file, '.ts')
+    if (m.family !== 'lora' || camel(name) !== m.name) return m
+    const type = peft.get(name)
+    return { ...m, options: optionsOf(m.file, m.name), ...(type && { peft: type }) }
+  }
+  return listed(strangers).map(known)
+}
+const listed = (strangers: readonly Method[]): Method[] => {
   const own = families.flatMap(methods).filter((m) => !strangers.some((g) => g.file === m.file && g.name === m.name))
   return families.flatMap((f) => [...own, ...strangers].filter((m) => m.family === f))
 }

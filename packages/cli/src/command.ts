@@ -13,7 +13,7 @@ export interface Option {
 export interface Command {
   readonly name: string
   readonly summary: string
-  /** names of positional arguments, `[OPTIONAL]` in brackets */
+  /** names of positional arguments, `[OPTIONAL]` in brackets, `MANY...` with dots */
   readonly args: readonly string[]
   readonly options: Readonly<Record<string, Option>>
   readonly examples?: readonly string[]
@@ -32,7 +32,7 @@ export interface Call {
 /** the options that several commands share, worded once */
 export const SHARED = {
   backend: { value: 'webgpu|wasm|cpu', help: 'where to compute; the fastest that works by default' },
-  adapter: { value: 'DIR', help: 'a PEFT adapter to put on the model' },
+  adapter: { value: 'DIR', many: true, help: 'an adapter to put on the model; may be repeated' },
   json: { help: 'print JSON' },
 } as const satisfies Record<string, Option>
 
@@ -80,7 +80,7 @@ export const parse = (command: Command, argv: readonly string[]): Call => {
   const least = wanted.filter((a) => !a.startsWith('[')).length
   if (positionals.length < least)
     throw usage(`${name} needs ${wanted.slice(positionals.length, least).join(' ')}; ${remedy}`)
-  if (positionals.length > wanted.length)
+  if (positionals.length > wanted.length && !wanted.some((a) => a.endsWith('...')))
     throw usage(`${name} does not take '${positionals[wanted.length]}'; ${remedy}`)
   return {
     args: positionals,

@@ -1,4 +1,7 @@
 import { type Command, helpOf, parse } from './command.ts'
+import { combine } from './commands/combine.ts'
+import { convert } from './commands/convert.ts'
+import { extract } from './commands/extract.ts'
 import { finetune } from './commands/finetune.ts'
 import { fold } from './commands/fold.ts'
 import { generate } from './commands/generate.ts'
@@ -14,7 +17,10 @@ import { nearest } from './nearest.ts'
 import { print, warn } from './terminal.ts'
 import { versions } from './versions.ts'
 
-export const commands: readonly Command[] = [finetune, pretrain, score, generate, fold, merge, quantize, inspect, list]
+export const commands: readonly Command[] = [
+  ...[finetune, pretrain, score, generate, fold, merge, quantize],
+  ...[combine, convert, extract, inspect, list],
+]
 
 const overview = (): string =>
   [

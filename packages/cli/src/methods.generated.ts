@@ -9,6 +9,10 @@ export interface Method {
   readonly paper: string
   readonly file: string
   readonly subpath: string
+  /** of an adapter: the names of its options */
+  readonly options?: readonly string[]
+  /** of an adapter that PEFT has: what it is there */
+  readonly peft?: string
 }
 
 export const methods: readonly Method[] = [
@@ -19,6 +23,7 @@ export const methods: readonly Method[] = [
     paper: 'Zhang et al., arXiv:2303.10512',
     file: 'packages/lora/src/adalora.ts',
     subpath: '@weftjs/lora/adalora',
+    options: ['alpha', 'b1', 'b2', 'dropout', 'every', 'final', 'orthogonal', 'rank', 'ranks', 'start', 'warm'],
   },
   {
     name: 'alora',
@@ -27,6 +32,18 @@ export const methods: readonly Method[] = [
     paper: 'Greenewald et al., arXiv:2504.12397',
     file: 'packages/lora/src/alora.ts',
     subpath: '@weftjs/lora/alora',
+    options: [
+      'alpha',
+      'alphaPattern',
+      'anyRank',
+      'dropout',
+      'init',
+      'loraBias',
+      'rank',
+      'rankPattern',
+      'rslora',
+      'tokens',
+    ],
   },
   {
     name: 'apet',
@@ -35,6 +52,7 @@ export const methods: readonly Method[] = [
     paper: 'Su et al., arXiv:2306.02320',
     file: 'packages/lora/src/apet.ts',
     subpath: '@weftjs/lora/apet',
+    options: ['count', 'seed', 'share'],
   },
   {
     name: 'bitfit',
@@ -43,6 +61,7 @@ export const methods: readonly Method[] = [
     paper: 'Ben Zaken et al., arXiv:2106.10199',
     file: 'packages/lora/src/bitfit.ts',
     subpath: '@weftjs/lora/bitfit',
+    options: ['add'],
   },
   {
     name: 'boft',
@@ -51,6 +70,8 @@ export const methods: readonly Method[] = [
     paper: 'Liu et al., arXiv:2311.06243',
     file: 'packages/lora/src/boft.ts',
     subpath: '@weftjs/lora/boft',
+    options: ['block', 'blocks', 'dropout', 'factors'],
+    peft: 'BOFT',
   },
   {
     name: 'bone',
@@ -59,6 +80,7 @@ export const methods: readonly Method[] = [
     paper: 'Kang & Yin, arXiv:2409.15371',
     file: 'packages/lora/src/bone.ts',
     subpath: '@weftjs/lora/bone',
+    options: ['rank', 'share'],
   },
   {
     name: 'c3a',
@@ -67,6 +89,7 @@ export const methods: readonly Method[] = [
     paper: 'Chen et al., arXiv:2407.19342',
     file: 'packages/lora/src/c3a.ts',
     subpath: '@weftjs/lora/c3a',
+    options: ['block', 'blockPattern', 'init'],
   },
   {
     name: 'compacter',
@@ -75,14 +98,27 @@ export const methods: readonly Method[] = [
     paper: 'Mahabadi et al., arXiv:2106.04647',
     file: 'packages/lora/src/compacter.ts',
     subpath: '@weftjs/lora/compacter',
+    options: ['activation', 'dropout', 'rank', 'reduction', 'terms'],
   },
   {
     name: 'corda',
     family: 'lora',
-    equation: 'W = W_res + (α/r)·B·A, B·A r components of W = U·S·(Vᵀ·C⁻¹), U·S·Vᵀ = svd(W·C), C = E[x·xᵀ] of x/max|x|',
-    paper: 'Yang et al.',
+    equation: 'W = W_res + (α/r)·B·A, B·A r components of W = U·S·(Vᵀ·C⁻¹), where U·S·Vᵀ = svd(W·C)',
+    paper: 'Yang et al., arXiv:2406.05223',
     file: 'packages/lora/src/corda.ts',
     subpath: '@weftjs/lora/corda',
+    options: [
+      'alpha',
+      'alphaPattern',
+      'anyRank',
+      'damping',
+      'dropout',
+      'mode',
+      'niter',
+      'rank',
+      'rankPattern',
+      'rslora',
+    ],
   },
   {
     name: 'delora',
@@ -91,6 +127,16 @@ export const methods: readonly Method[] = [
     paper: 'Bini et al., arXiv:2503.18225',
     file: 'packages/lora/src/delora.ts',
     subpath: '@weftjs/lora/delora',
+    options: ['dropout', 'lambda', 'lambdaPattern', 'rank', 'rankPattern'],
+  },
+  {
+    name: 'did',
+    family: 'lora',
+    equation: 'Wᵢ + Pᵢ·θ, one θ of d numbers for all matrices and Pᵢ a fixed random projection',
+    paper: 'Aghajanyan et al., arXiv:2012.13255',
+    file: 'packages/lora/src/did.ts',
+    subpath: '@weftjs/lora/did',
+    options: ['dimension'],
   },
   {
     name: 'dora',
@@ -99,6 +145,7 @@ export const methods: readonly Method[] = [
     paper: 'Liu et al., arXiv:2402.09353',
     file: 'packages/lora/src/dora.ts',
     subpath: '@weftjs/lora/dora',
+    options: ['alpha', 'alphaPattern', 'anyRank', 'dropout', 'init', 'rank', 'rankPattern', 'rslora'],
   },
   {
     name: 'dsee',
@@ -107,14 +154,27 @@ export const methods: readonly Method[] = [
     paper: 'Chen et al., arXiv:2111.00160',
     file: 'packages/lora/src/dsee.ts',
     subpath: '@weftjs/lora/dsee',
+    options: ['alpha', 'entries', 'rank', 'support'],
   },
   {
     name: 'eva',
     family: 'lora',
-    equation: "LoRA whose A holds the principal directions of a site's inputs, ranks going where they explain most",
-    paper: 'Paischer et al.',
+    equation: "LoRA with A the principal directions of a site's inputs, ranks where they explain most",
+    paper: 'Paischer et al., arXiv:2410.07170',
     file: 'packages/lora/src/eva.ts',
     subpath: '@weftjs/lora/eva',
+    options: [
+      'adjust',
+      'alpha',
+      'alphaPattern',
+      'anyRank',
+      'dropout',
+      'rank',
+      'rankPattern',
+      'rho',
+      'rslora',
+      'whiten',
+    ],
   },
   {
     name: 'expertLora',
@@ -123,6 +183,7 @@ export const methods: readonly Method[] = [
     paper: 'Mangrulkar et al., huggingface/peft, tuners/lora/layer.py',
     file: 'packages/lora/src/expert-lora.ts',
     subpath: '@weftjs/lora/expert-lora',
+    options: ['alpha', 'alphaPattern', 'anyRank', 'init', 'rank', 'rankPattern', 'rslora'],
   },
   {
     name: 'flora',
@@ -131,6 +192,7 @@ export const methods: readonly Method[] = [
     paper: 'Si et al., arXiv:2405.14739',
     file: 'packages/lora/src/flora.ts',
     subpath: '@weftjs/lora/flora',
+    options: ['dropout', 'kernel', 'rank', 'scale'],
   },
   {
     name: 'fourierft',
@@ -140,6 +202,8 @@ export const methods: readonly Method[] = [
     paper: 'Gao et al., arXiv:2405.03003',
     file: 'packages/lora/src/fourierft.ts',
     subpath: '@weftjs/lora/fourierft',
+    options: ['frequencies', 'frequenciesPattern', 'init', 'scale', 'seed'],
+    peft: 'FOURIERFT',
   },
   {
     name: 'gralora',
@@ -148,6 +212,8 @@ export const methods: readonly Method[] = [
     paper: 'Jung et al., arXiv:2505.20355',
     file: 'packages/lora/src/gralora.ts',
     subpath: '@weftjs/lora/gralora',
+    options: ['alpha', 'dropout', 'hybrid', 'parts', 'rank'],
+    peft: 'GRALORA',
   },
   {
     name: 'hira',
@@ -156,6 +222,8 @@ export const methods: readonly Method[] = [
     paper: 'Huang et al., HiRA, ICLR 2025, openreview:TwJrTz9cRS',
     file: 'packages/lora/src/hira.ts',
     subpath: '@weftjs/lora/hira',
+    options: ['dropout', 'init', 'rank', 'rankPattern'],
+    peft: 'HIRA',
   },
   {
     name: 'hra',
@@ -164,6 +232,8 @@ export const methods: readonly Method[] = [
     paper: 'Yuan et al., arXiv:2405.17484',
     file: 'packages/lora/src/hra.ts',
     subpath: '@weftjs/lora/hra',
+    options: ['orthogonal', 'rank'],
+    peft: 'HRA',
   },
   {
     name: 'hydra',
@@ -172,6 +242,7 @@ export const methods: readonly Method[] = [
     paper: 'Kim et al., arXiv:2309.06922',
     file: 'packages/lora/src/hydra.ts',
     subpath: '@weftjs/lora/hydra',
+    options: ['bias', 'init', 'parallel', 'scale', 'sequential'],
   },
   {
     name: 'ia3',
@@ -180,6 +251,29 @@ export const methods: readonly Method[] = [
     paper: 'Liu et al., arXiv:2205.05638',
     file: 'packages/lora/src/ia3.ts',
     subpath: '@weftjs/lora/ia3',
+    options: ['feedforward'],
+  },
+  {
+    name: 'increLora',
+    family: 'lora',
+    equation: 'W + (α/R)·B·Λ·A, ranks added where the update matters most',
+    paper: 'Zhang et al., arXiv:2308.12043',
+    file: 'packages/lora/src/incre-lora.ts',
+    subpath: '@weftjs/lora/incre-lora',
+    options: [
+      'advance',
+      'alpha',
+      'b1',
+      'b2',
+      'every',
+      'increment',
+      'orthogonal',
+      'rank',
+      'scaling',
+      'target',
+      'top',
+      'warm',
+    ],
   },
   {
     name: 'kasa',
@@ -188,6 +282,16 @@ export const methods: readonly Method[] = [
     paper: 'Wang et al., arXiv:2412.06071',
     file: 'packages/lora/src/kasa.ts',
     subpath: '@weftjs/lora/kasa',
+    options: ['alpha', 'alphaPattern', 'anyRank', 'beta', 'dropout', 'gamma', 'rank', 'rankPattern', 'rslora'],
+  },
+  {
+    name: 'llavaMole',
+    family: 'lora',
+    equation: 'FFN with W·x + (α/r)·Bₑ·Aₑ·x in each linear, e = argmax of one router for the whole FFN',
+    paper: 'Chen et al., arXiv:2401.16160',
+    file: 'packages/lora/src/llava-mole.ts',
+    subpath: '@weftjs/lora/llava-mole',
+    options: ['alpha', 'balance', 'dispatch', 'dropout', 'experts', 'rank'],
   },
   {
     name: 'lnTuning',
@@ -196,6 +300,7 @@ export const methods: readonly Method[] = [
     paper: 'Zhao et al., arXiv:2312.11420',
     file: 'packages/lora/src/ln-tuning.ts',
     subpath: '@weftjs/lora/ln-tuning',
+    options: [],
   },
   {
     name: 'loftq',
@@ -204,6 +309,18 @@ export const methods: readonly Method[] = [
     paper: 'Li et al., arXiv:2310.08659',
     file: 'packages/lora/src/loftq.ts',
     subpath: '@weftjs/lora/loftq',
+    options: [
+      'alpha',
+      'alphaPattern',
+      'anyRank',
+      'dropout',
+      'init',
+      'niter',
+      'rank',
+      'rankPattern',
+      'rounds',
+      'rslora',
+    ],
   },
   {
     name: 'loha',
@@ -212,6 +329,8 @@ export const methods: readonly Method[] = [
     paper: 'Hyeon-Woo et al., arXiv:2108.06098; LoHa of Yeh et al., arXiv:2309.14859',
     file: 'packages/lora/src/loha.ts',
     subpath: '@weftjs/lora/loha',
+    options: ['alpha', 'alphaPattern', 'moduleDropout', 'rank', 'rankDropout', 'rankPattern'],
+    peft: 'LOHA',
   },
   {
     name: 'lokr',
@@ -220,6 +339,19 @@ export const methods: readonly Method[] = [
     paper: 'Yeh et al., arXiv:2309.14859; KronA of Edalati et al., arXiv:2212.10650',
     file: 'packages/lora/src/lokr.ts',
     subpath: '@weftjs/lora/lokr',
+    options: [
+      'alpha',
+      'alphaPattern',
+      'decomposeBoth',
+      'factor',
+      'init',
+      'moduleDropout',
+      'rank',
+      'rankDropout',
+      'rankDropoutScale',
+      'rankPattern',
+    ],
+    peft: 'LOKR',
   },
   {
     name: 'loldu',
@@ -228,6 +360,7 @@ export const methods: readonly Method[] = [
     paper: 'Shi et al., arXiv:2410.13618',
     file: 'packages/lora/src/loldu.ts',
     subpath: '@weftjs/lora/loldu',
+    options: ['alpha', 'init', 'rank', 'trainScale'],
   },
   {
     name: 'loraGa',
@@ -236,6 +369,27 @@ export const methods: readonly Method[] = [
     paper: 'Wang et al., arXiv:2407.05000',
     file: 'packages/lora/src/lora-ga.ts',
     subpath: '@weftjs/lora/lora-ga',
+    options: [
+      'alpha',
+      'alphaPattern',
+      'anyRank',
+      'direction',
+      'dropout',
+      'gamma',
+      'rank',
+      'rankPattern',
+      'rslora',
+      'scale',
+    ],
+  },
+  {
+    name: 'loraGgpo',
+    family: 'lora',
+    equation: "W' + ε while training, W' = W + (α/r)·B·A, εᵢⱼ ~ N(0, σ²·(‖W'ᵢ‖² + β·‖Gᵢ‖²)/in)",
+    paper: 'Chang et al., arXiv:2502.14538',
+    file: 'packages/lora/src/lora-ggpo.ts',
+    subpath: '@weftjs/lora/lora-ggpo',
+    options: ['alpha', 'alphaPattern', 'anyRank', 'beta', 'dropout', 'init', 'rank', 'rankPattern', 'rslora', 'sigma'],
   },
   {
     name: 'lora',
@@ -244,6 +398,8 @@ export const methods: readonly Method[] = [
     paper: 'Hu et al., arXiv:2106.09685',
     file: 'packages/lora/src/lora.ts',
     subpath: '@weftjs/lora/lora',
+    options: ['alpha', 'alphaPattern', 'anyRank', 'dropout', 'init', 'loraBias', 'rank', 'rankPattern', 'rslora'],
+    peft: 'LORA',
   },
   {
     name: 'ltSft',
@@ -252,6 +408,7 @@ export const methods: readonly Method[] = [
     paper: 'Ansell et al., arXiv:2110.07560',
     file: 'packages/lora/src/lt-sft.ts',
     subpath: '@weftjs/lora/lt-sft',
+    options: ['counts', 'l1', 'share'],
   },
   {
     name: 'mam',
@@ -260,6 +417,7 @@ export const methods: readonly Method[] = [
     paper: 'He et al., arXiv:2110.04366',
     file: 'packages/lora/src/mam.ts',
     subpath: '@weftjs/lora/mam',
+    options: ['adapter', 'prefix'],
   },
   {
     name: 'miss',
@@ -268,6 +426,7 @@ export const methods: readonly Method[] = [
     paper: 'Kang & Yin, arXiv:2409.15371',
     file: 'packages/lora/src/miss.ts',
     subpath: '@weftjs/lora/miss',
+    options: ['dropout', 'mini', 'rank'],
   },
   {
     name: 'mixda',
@@ -276,6 +435,27 @@ export const methods: readonly Method[] = [
     paper: 'Diao et al., arXiv:2306.05406',
     file: 'packages/lora/src/mixda.ts',
     subpath: '@weftjs/lora/mixda',
+    options: [
+      'domain',
+      'domains',
+      'gate',
+      'gateDropout',
+      'gateStart',
+      'gateWidth',
+      'old',
+      'reduction',
+      'residual',
+      'stage',
+    ],
+  },
+  {
+    name: 'mola',
+    family: 'lora',
+    equation: 'W·x + Σ gᵢ·(α/r)·Bᵢ·Aᵢ·x over the top K of N experts, more of them in higher layers',
+    paper: 'Gao et al., arXiv:2402.08562',
+    file: 'packages/lora/src/mola.ts',
+    subpath: '@weftjs/lora/mola',
+    options: ['alpha', 'balance', 'dropout', 'experts', 'rank', 'top'],
   },
   {
     name: 'mosa',
@@ -284,6 +464,7 @@ export const methods: readonly Method[] = [
     paper: 'Zhang et al., arXiv:2312.02923',
     file: 'packages/lora/src/mosa.ts',
     subpath: '@weftjs/lora/mosa',
+    options: ['activation', 'by', 'experts', 'merge', 'place', 'scale', 'split', 'width'],
   },
   {
     name: 'oft',
@@ -292,6 +473,8 @@ export const methods: readonly Method[] = [
     paper: 'Qiu et al., arXiv:2306.07280',
     file: 'packages/lora/src/oft.ts',
     subpath: '@weftjs/lora/oft',
+    options: ['block', 'blocks', 'dropout', 'neumann', 'radius', 'share', 'terms'],
+    peft: 'OFT',
   },
   {
     name: 'olora',
@@ -300,6 +483,7 @@ export const methods: readonly Method[] = [
     paper: 'Büyükakyüz, arXiv:2406.01775',
     file: 'packages/lora/src/olora.ts',
     subpath: '@weftjs/lora/olora',
+    options: ['alpha', 'alphaPattern', 'anyRank', 'dropout', 'rank', 'rankPattern', 'rslora'],
   },
   {
     name: 'parallel',
@@ -308,6 +492,7 @@ export const methods: readonly Method[] = [
     paper: 'Hu et al., arXiv:2304.01933; He et al., arXiv:2110.04366',
     file: 'packages/lora/src/parallel.ts',
     subpath: '@weftjs/lora/parallel',
+    options: ['activation', 'bias', 'dropout', 'init', 'scale', 'width'],
   },
   {
     name: 'pissa',
@@ -316,6 +501,7 @@ export const methods: readonly Method[] = [
     paper: 'Meng et al., arXiv:2404.02948',
     file: 'packages/lora/src/pissa.ts',
     subpath: '@weftjs/lora/pissa',
+    options: ['alpha', 'alphaPattern', 'anyRank', 'dropout', 'niter', 'rank', 'rankPattern', 'rounds', 'rslora'],
   },
   {
     name: 'pivotal',
@@ -324,6 +510,7 @@ export const methods: readonly Method[] = [
     paper: 'Chen et al.',
     file: 'packages/lora/src/pivotal.ts',
     subpath: '@weftjs/lora/pivotal',
+    options: ['share'],
   },
   {
     name: 'poly',
@@ -332,6 +519,7 @@ export const methods: readonly Method[] = [
     paper: 'Caccia et al., arXiv:2211.03831',
     file: 'packages/lora/src/poly.ts',
     subpath: '@weftjs/lora/poly',
+    options: ['alpha', 'heads', 'rank', 'relaxed', 'skills', 'task', 'tasks', 'trains'],
   },
   {
     name: 'polyhistor',
@@ -340,6 +528,7 @@ export const methods: readonly Method[] = [
     paper: 'Liu et al., arXiv:2210.03265',
     file: 'packages/lora/src/polyhistor.ts',
     subpath: '@weftjs/lora/polyhistor',
+    options: ['activation', 'embedding', 'lite', 'rank', 'reduction', 'tasks', 'template'],
   },
   {
     name: 'prefix',
@@ -348,6 +537,7 @@ export const methods: readonly Method[] = [
     paper: 'Li and Liang, arXiv:2101.00190',
     file: 'packages/lora/src/prefix.ts',
     subpath: '@weftjs/lora/prefix',
+    options: ['form', 'hidden', 'length'],
   },
   {
     name: 'qst',
@@ -357,6 +547,7 @@ export const methods: readonly Method[] = [
     paper: 'Zhang et al., arXiv:2401.07159',
     file: 'packages/lora/src/qst.ts',
     subpath: '@weftjs/lora/qst',
+    options: ['alpha', 'down', 'rank', 'reduction'],
   },
   {
     name: 'randlora',
@@ -366,6 +557,8 @@ export const methods: readonly Method[] = [
     paper: 'Albert et al., arXiv:2502.00987',
     file: 'packages/lora/src/randlora.ts',
     subpath: '@weftjs/lora/randlora',
+    options: ['alpha', 'bases', 'dropout', 'rank', 'seed'],
+    peft: 'RANDLORA',
   },
   {
     name: 'road',
@@ -374,6 +567,8 @@ export const methods: readonly Method[] = [
     paper: 'Liao et al., arXiv:2409.00119',
     file: 'packages/lora/src/road.ts',
     subpath: '@weftjs/lora/road',
+    options: ['group', 'variant'],
+    peft: 'ROAD',
   },
   {
     name: 'rslora',
@@ -382,6 +577,25 @@ export const methods: readonly Method[] = [
     paper: 'Kalajdzievski, arXiv:2312.03732',
     file: 'packages/lora/src/rslora.ts',
     subpath: '@weftjs/lora/rslora',
+    options: ['alpha', 'alphaPattern', 'anyRank', 'dropout', 'init', 'loraBias', 'rank', 'rankPattern'],
+  },
+  {
+    name: 's2ft',
+    family: 'lora',
+    equation: 'W with V added to rows or columns of whole heads and hidden units; the rest is frozen',
+    paper: 'Yang et al., arXiv:2412.06289',
+    file: 'packages/lora/src/s2ft.ts',
+    subpath: '@weftjs/lora/s2ft',
+    options: ['channels', 'front', 'heads', 'seed'],
+  },
+  {
+    name: 'said',
+    family: 'lora',
+    equation: 'Wᵢ + λᵢ·Pᵢ·θ: did with a factor of its own for each matrix',
+    paper: 'Aghajanyan et al., arXiv:2012.13255',
+    file: 'packages/lora/src/said.ts',
+    subpath: '@weftjs/lora/said',
+    options: ['dimension'],
   },
   {
     name: 'sara',
@@ -390,6 +604,7 @@ export const methods: readonly Method[] = [
     paper: 'Hu et al., arXiv:2409.06633',
     file: 'packages/lora/src/sara.ts',
     subpath: '@weftjs/lora/sara',
+    options: ['above', 'lambda', 'settle', 'share', 'threshold'],
   },
   {
     name: 'series',
@@ -398,6 +613,7 @@ export const methods: readonly Method[] = [
     paper: 'Hu et al., arXiv:2304.01933',
     file: 'packages/lora/src/series.ts',
     subpath: '@weftjs/lora/series',
+    options: ['activation', 'bias', 'dropout', 'init', 'place', 'scale', 'width'],
   },
   {
     name: 'shira',
@@ -406,6 +622,7 @@ export const methods: readonly Method[] = [
     paper: 'Bhardwaj et al., arXiv:2406.13175',
     file: 'packages/lora/src/shira.ts',
     subpath: '@weftjs/lora/shira',
+    options: ['rank'],
   },
   {
     name: 'spiel',
@@ -414,6 +631,16 @@ export const methods: readonly Method[] = [
     paper: 'Ansell et al.',
     file: 'packages/lora/src/spiel.ts',
     subpath: '@weftjs/lora/spiel',
+    options: ['b1', 'b2', 'density', 'drop', 'every', 'growth', 'window'],
+  },
+  {
+    name: 'spt',
+    family: 'lora',
+    equation: 'W + B·A where many numbers are sensitive (E[g²]), W + S at the few that are elsewhere',
+    paper: 'He et al., arXiv:2303.08566',
+    file: 'packages/lora/src/spt.ts',
+    subpath: '@weftjs/lora/spt',
+    options: ['budget', 'dropout', 'kappa', 'plan', 'rank', 'top'],
   },
   {
     name: 'ssf',
@@ -422,6 +649,7 @@ export const methods: readonly Method[] = [
     paper: 'Lian et al., arXiv:2210.08823',
     file: 'packages/lora/src/ssf.ts',
     subpath: '@weftjs/lora/ssf',
+    options: ['init', 'scale', 'shift'],
   },
   {
     name: 'svfit',
@@ -430,6 +658,7 @@ export const methods: readonly Method[] = [
     paper: 'Sun et al., arXiv:2409.05926',
     file: 'packages/lora/src/svfit.ts',
     subpath: '@weftjs/lora/svfit',
+    options: ['energy', 'rank'],
   },
   {
     name: 'trainableTokens',
@@ -438,6 +667,7 @@ export const methods: readonly Method[] = [
     paper: 'PEFT, Mangrulkar et al., 2022',
     file: 'packages/lora/src/trainable-tokens.ts',
     subpath: '@weftjs/lora/trainable-tokens',
+    options: ['tokens'],
   },
   {
     name: 'vbLora',
@@ -446,6 +676,7 @@ export const methods: readonly Method[] = [
     paper: 'Li et al., arXiv:2405.15179',
     file: 'packages/lora/src/vb-lora.ts',
     subpath: '@weftjs/lora/vb-lora',
+    options: ['bound', 'compact', 'dropout', 'length', 'rank', 'std', 'top', 'vectors'],
   },
   {
     name: 'vera',
@@ -454,6 +685,8 @@ export const methods: readonly Method[] = [
     paper: 'Kopiczko et al., arXiv:2310.11454',
     file: 'packages/lora/src/vera.ts',
     subpath: '@weftjs/lora/vera',
+    options: ['dropout', 'initial', 'rank', 'seed'],
+    peft: 'VERA',
   },
   {
     name: 'vlPet',
@@ -462,6 +695,7 @@ export const methods: readonly Method[] = [
     paper: 'Hu et al., arXiv:2308.09804',
     file: 'packages/lora/src/vl-pet.ts',
     subpath: '@weftjs/lora/vl-pet',
+    options: ['activation', 'gateWidth', 'granularity', 'scale', 'width'],
   },
   {
     name: 'xLora',
@@ -470,6 +704,77 @@ export const methods: readonly Method[] = [
     paper: 'Buehler & Buehler, arXiv:2402.07148',
     file: 'packages/lora/src/x-lora.ts',
     subpath: '@weftjs/lora/x-lora',
+    options: [
+      'alpha',
+      'depth',
+      'dropout',
+      'experts',
+      'first',
+      'layerwise',
+      'rank',
+      'scale',
+      'softmax',
+      'softmaxTop',
+      'temperature',
+      'top',
+      'trainExperts',
+      'width',
+    ],
+  },
+  {
+    name: 'apetTensors',
+    family: 'lora',
+    equation: 'A random set of whole tensors of at most N numbers trains',
+    paper: 'Su et al., arXiv:2306.02320',
+    file: 'packages/optim/src/choose/apet-tensors.ts',
+    subpath: '@weftjs/optim/choose/apet-tensors',
+    options: ['budget'],
+  },
+  {
+    name: 'greenTrainer',
+    family: 'lora',
+    equation: "max Σ m·I over subsets m of the tensors with Σ_{k≤K} dy + Σ m·dw ≤ ρ', K the deepest of m",
+    paper: 'Huang et al.',
+    file: 'packages/optim/src/choose/green-trainer.ts',
+    subpath: '@weftjs/optim/choose/green-trainer',
+    options: ['batch', 'importance', 'rho'],
+  },
+  {
+    name: 'telly',
+    family: 'lora',
+    equation:
+      'Blocks K to L − 1 and the head train; embeddings and the blocks below K are frozen, and backward ends there',
+    paper: 'Shi et al.',
+    file: 'packages/optim/src/choose/telly.ts',
+    subpath: '@weftjs/optim/choose/telly',
+    options: ['k'],
+  },
+  {
+    name: 'ist',
+    family: 'lora',
+    equation: 'Gradients of a sample of layers, drawn by σ(−I); I grows where suppressing an adapter does no harm',
+    paper: 'Yao et al.',
+    file: 'packages/optim/src/estimate/ist.ts',
+    subpath: '@weftjs/optim/estimate/ist',
+    options: ['beta', 'draws', 'every', 'layerOf', 'mu', 'rng', 'scales', 'state', 'suppress', 'update'],
+  },
+  {
+    name: 'loraFa',
+    family: 'lora',
+    equation: "A stays as it began; g_B ← g_B·(A·Aᵀ)⁻¹/s², nearest to the whole weight's gradient",
+    paper: 'Zhang et al., arXiv:2308.03303',
+    file: 'packages/optim/src/lora-fa.ts',
+    subpath: '@weftjs/optim/lora-fa',
+    options: ['b1', 'b2', 'decays', 'eps', 'factor', 'lr', 'weightDecay'],
+  },
+  {
+    name: 'loraPlus',
+    family: 'lora',
+    equation: 'AdamW in which B, starting at zero, learns `ratio` times as fast as A',
+    paper: 'Hayou et al., arXiv:2402.12354',
+    file: 'packages/optim/src/lora-plus.ts',
+    subpath: '@weftjs/optim/lora-plus',
+    options: ['b1', 'b2', 'embeddingLr', 'eps', 'lr', 'ratio', 'weightDecay'],
   },
   {
     name: 'bf16',

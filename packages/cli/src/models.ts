@@ -1,8 +1,19 @@
-import { fromPeft, loadPeft, type PeftConfig, readPeftConfig } from '@weftjs/lora'
+import { readdir, readFile, stat } from 'node:fs/promises'
+import { basename, join, resolve } from 'node:path'
+import {
+  type Formats,
+  type FromPeft,
+  fromPeft,
+  loadPeft,
+  nativeMethod,
+  type PeftConfig,
+  readPeftConfig,
+} from '@weftjs/lora'
 import { miniFolder } from '@weftjs/mini'
 import {
   attach,
   checkTokenizer,
+  deleteAdapters,
   loadNetwork,
   loadTokenizer,
   type ModelTokenizer,
@@ -14,9 +25,11 @@ import {
 import { openModel } from '@weftjs/model/node'
 import { fromBnb, fromHalf } from '@weftjs/quant'
 import type { Network, Params, Rng } from '@weftjs/spec'
-import { bytesOf, rng } from '@weftjs/tensor'
+import { bytesOf, rng, selectParams } from '@weftjs/tensor'
 import type { Folder } from '@weftjs/tensor/checkpoint'
 import { nodeFolder } from '@weftjs/tensor/checkpoint/file'
+import { loadMethod } from './adapters.ts'
+import { Failure } from './fail.ts'
 import { size, status, statusDone } from './terminal.ts'
 
 /** The folder behind MODEL: `mini`, a folder on disk, or a name on the hub. */
@@ -52,26 +65,121 @@ export const openTokenizer = async (folder: Folder, network: Network<Transformer
   return tokenizer
 }
 
-/** A PEFT adapter on a network, with the values and the config of its folder. */
-export const attachPeft = async (
-  network: Network<TransformerConfig>,
-  path: string,
-  random: Rng,
-): Promise<{ tuned: Tuned; params: Params; config: PeftConfig }> => {
-  const folder = nodeFolder(path)
-  const config = await readPeftConfig(folder)
-  const start = fromPeft(config, network, sitesOf(network))
-  const tuned = attach(start.network, start.attachments, random, start.options)
-  const { params, constants } = await loadPeft(folder, tuned)
-  return { tuned: tunedOf({ ...tuned, constants: { ...tuned.constants, ...constants } }), params, config }
+/** the file that a folder of an adapter has */
+const CONFIG = 'adapter_config.json'
+/** where the method of an adapter that is not ours comes from, as seen from its folder; beside what `savePeft` writes */
+export const PACKAGE = 'weft_package'
+
+/** The folders behind `--adapter`: each the folder of an adapter, or one whose folders are. @throws Failure for another */
+export const adapterFolders = async (paths: readonly string[]): Promise<string[]> => {
+  const found: string[] = []
+  for (const path of paths) {
+    const isAdapter = async (p: string): Promise<boolean> => Boolean(await stat(join(p, CONFIG)).catch(() => undefined))
+    if (await isAdapter(path)) {
+      found.push(path)
+      continue
+    }
+    const entries = await readdir(path, { withFileTypes: true }).catch((error: { code?: string }) => {
+      throw new Failure(
+        `${path}: ${error.code === 'ENOTDIR' ? 'a file, not the folder of an adapter; name the folder' : 'there is no such adapter; check the path'}`,
+      )
+    })
+    const inner: string[] = []
+    for (const e of entries)
+      if (e.isDirectory() && (await isAdapter(join(path, e.name)))) inner.push(join(path, e.name))
+    if (!inner.length) throw new Failure(`${path}: no adapter (no ${CONFIG}); name the folder of one`)
+    found.push(...inner.sort())
+  }
+  return found
 }
 
-/** The model with a PEFT adapter, or as it is. */
+/** how an adapter of a method that PEFT does not have is made: ours, or the package that its folder names */
+const formatsFor = async (path: string): Promise<Formats> => {
+  let config: Record<string, unknown>
+  try {
+    config = JSON.parse(await readFile(join(path, CONFIG), 'utf8')) as Record<string, unknown>
+  } catch {
+    return {} // readPeftConfig says what is wrong
+  }
+  const method = typeof config === 'object' && config ? nativeMethod(config) : undefined
+  if (method === undefined) return {}
+  const from = config[PACKAGE]
+  const name = typeof from === 'string' ? from : method
+  const { factory } = await loadMethod(
+    name,
+    [path, process.cwd()],
+    `${join(path, CONFIG)}: ${from ? PACKAGE : 'weft_method'}`,
+  )
+  return { make: (_, options) => factory(options) }
+}
+
+/** Adapters on a network, with the values and the configs of their folders, each under a name of its own. */
+export interface Opened {
+  readonly tuned: Tuned
+  readonly params: Params
+  readonly adapters: readonly {
+    readonly name: string
+    readonly path: string
+    readonly config: PeftConfig
+    readonly formats: Formats
+  }[]
+}
+
+/**
+ * Adapters from their folders, all at once. One alone has the name of its method; several have those of their folders.
+ * @throws Error where two train the same tensors of the model itself
+ */
+export const openAdapters = async (
+  network: Network<TransformerConfig>,
+  paths: readonly string[],
+  random: Rng,
+): Promise<Opened> => {
+  const folders = await adapterFolders(paths)
+  const read: (Opened['adapters'][number] & { readonly start: FromPeft<Network<TransformerConfig>> })[] = []
+  let base = network
+  for (const path of folders) {
+    const formats = await formatsFor(path)
+    const config = await readPeftConfig(nodeFolder(path), formats)
+    const start = fromPeft(config, base, sitesOf(base), formats)
+    base = start.network
+    const plain = start.attachments[0].adapter.name
+    const own = basename(resolve(path))
+      .replace(/[^\w-]+/g, '-')
+      .replace(/^whole$/, 'whole-')
+    const taken = read.filter(({ name }) => name === own || name.startsWith(`${own}-`)).length
+    const name = folders.length === 1 ? plain : taken ? `${own}-${taken + 1}` : own
+    read.push({ name, path, config, formats, start })
+  }
+  const train = read.flatMap((r) => r.start.options.train ?? [])
+  const twice = train.find((n, i) => train.indexOf(n) < i)
+  if (twice !== undefined)
+    throw new Failure(`${twice}: two of the adapters have a copy of it, and only one can stand; take one of them`)
+  const attached = attach(
+    base,
+    read.map((r) => ({ ...r.start.attachments[0], name: r.name })),
+    random,
+    train.length ? { train } : {},
+  )
+  let [params, constants] = [attached.params, attached.constants]
+  for (const { name, path, formats, start } of read) {
+    const others = read.filter((r) => r.name !== name).map((r) => r.name)
+    const mine = deleteAdapters(attached, others)
+    const whole = start.options.train ?? []
+    const own = selectParams(mine.params, (n) => whole.includes(n) || !train.includes(n))
+    const loaded = await loadPeft(nodeFolder(path), { ...mine, params: own }, formats)
+    params = { ...params, ...loaded.params }
+    constants = { ...constants, ...loaded.constants }
+  }
+  const adapters = read.map(({ start: _, ...rest }) => rest)
+  return { tuned: tunedOf({ ...attached, params, constants }), params, adapters }
+}
+
+/** The model with adapters, or as it is. */
 export const tunedFrom = async (
   network: Network<TransformerConfig>,
-  adapter: string | undefined,
+  paths: readonly string[],
 ): Promise<{ tuned: Tuned; params: Params }> =>
-  adapter === undefined ? { tuned: attach(network, [], rng(0)), params: {} } : attachPeft(network, adapter, rng(0))
+  paths.length ? openAdapters(network, paths, rng(0)) : { tuned: attach(network, [], rng(0)), params: {} }
 
 /** bytes of a network's matrices */
 export const weigh = ({ weights }: Pick<Network, 'weights'>): number =>

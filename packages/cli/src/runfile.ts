@@ -16,6 +16,9 @@ import { parseYaml } from './yaml.ts'
 
 export interface RunFile<T> {
   readonly settings: T
+  readonly path: string
+  /** where relative paths and packages are looked for: the run file's folder, then the working folder */
+  readonly folders: readonly string[]
   /** the first of: the run file's folder, the working folder, where a relative path exists */
   find(path: string, field: string): Promise<string>
 }
@@ -60,6 +63,8 @@ const read = async <T extends { data: DataSettings; train: TrainSettings }>(
   if (odd.length) throw new Failure(odd.map((line) => `${path}: ${line}`).join('\n'))
   return {
     settings: result.data,
+    path,
+    folders: [dirname(resolve(path)), process.cwd()],
     find: async (name, field) => {
       const own = resolve(dirname(path), name)
       const here = resolve(name)

@@ -61,14 +61,18 @@ const data = z.strictObject({
   pack: z.boolean().optional(),
 })
 
-const newAdapter = z.strictObject({
+/** options of the method stand beside these under its own names, in snake_case; what many methods have is checked here */
+const newAdapter = z.looseObject({
   method: text,
   at: globs,
+  name: z
+    .string()
+    .regex(/^[\w-]+$/, 'must be letters, digits, _ and -')
+    .refine((n) => n !== 'whole', "'whole' stands for what trains whole; choose another")
+    .optional(),
   rank: count.optional(),
   alpha: positive.optional(),
-  rslora: z.boolean().optional(),
   dropout: fraction.optional(),
-  init: z.enum(['kaiming', 'gaussian']).optional(),
   rank_pattern: z.record(z.string(), count).optional(),
   alpha_pattern: z.record(z.string(), positive).optional(),
 })
@@ -88,6 +92,15 @@ export const finetuneFile = z.strictObject({
   adapters: z.array(z.union([oldAdapter, newAdapter])).default([]),
   /** tensors of the model itself that train whole: `**` for full fine-tuning */
   trains: globs.optional(),
+  /** of methods that start from what the model does with the data */
+  calibrate: z
+    .strictObject({
+      /** batches of the pass */
+      batches: count.default(32),
+      /** a file that keeps what the pass gathers; calibration.safetensors in `out` by default */
+      cache: text.optional(),
+    })
+    .optional(),
   data,
   train,
   out: text,

@@ -1,65 +1,137 @@
-import { resolve } from 'node:path'
-import { type LoraOptions, lora, type PeftConfig, savePeft } from '@weftjs/lora'
-import { type Attachment, attach, type TransformerConfig, type Tuned } from '@weftjs/model'
-import { save } from '@weftjs/model/node'
+import { mkdir, readFile } from 'node:fs/promises'
+import { join, relative, resolve } from 'node:path'
+import { savePeft } from '@weftjs/lora'
+import {
+  type Attachment,
+  attach,
+  type Calibrated,
+  calibrate,
+  deleteAdapters,
+  matcher,
+  type TransformerConfig,
+  type Tuned,
+} from '@weftjs/model'
+import { calibrationFile, save } from '@weftjs/model/node'
 import { quantize as pack } from '@weftjs/quant'
-import type { Network, Params } from '@weftjs/spec'
-import { countParams, rng } from '@weftjs/tensor'
+import type { Batch, Network, Params } from '@weftjs/spec'
+import { countParams, dispose, rng, selectParams } from '@weftjs/tensor'
 import { fileSink } from '@weftjs/tensor/checkpoint/file'
+import { type Given, needsOriginal, type Prepared, prepareAdapter } from '../adapters.ts'
 import { startBackend } from '../backends.ts'
 import { codecOf } from '../codecs.ts'
 import type { Call } from '../command.ts'
 import { Failure } from '../fail.ts'
-import { feed, kept } from '../feed.ts'
-import { attachPeft, openFolder, openNetwork, openTokenizer, weigh } from '../models.ts'
+import { type Feed, feed, kept } from '../feed.ts'
+import { writeJson } from '../files.ts'
+import { type Opened, openAdapters, openFolder, openNetwork, openTokenizer, PACKAGE, weigh } from '../models.ts'
 import { type RunFile, readFinetune } from '../runfile.ts'
 import type { AdapterSettings, FinetuneFile } from '../schema.ts'
 import { checkOut } from '../session.ts'
-import { size, status, statusDone, warn } from '../terminal.ts'
+import { bar, size, status, statusDone, warn } from '../terminal.ts'
 import { trainAndSave } from './training.ts'
-
-/** the methods that a run file can name */
-const METHODS: Readonly<Record<string, (settings: AdapterSettings) => Attachment>> = {
-  lora: ({ at, rank, alpha, rslora, dropout, init, rank_pattern, alpha_pattern }) => {
-    const given = { rank, alpha, rslora, dropout, init, rankPattern: rank_pattern, alphaPattern: alpha_pattern }
-    const options = Object.fromEntries(Object.entries(given).filter(([, v]) => v !== undefined)) as LoraOptions
-    return { adapter: lora(options), at }
-  },
-}
 
 interface Attached {
   readonly tuned: Tuned
-  /** of the adapter that this run goes on from */
-  readonly config?: PeftConfig
+  /** of the adapters that this run goes on from */
+  readonly from?: Opened['adapters']
+  /** where the methods come from that are not ours: by the names of attachments */
+  readonly packages: Readonly<Record<string, string>>
 }
 
-const attachAll = async (file: RunFile<FinetuneFile>, network: Network<TransformerConfig>): Promise<Attached> => {
+type Own = RunFile<FinetuneFile>
+/** adapters that are made anew, their methods loaded and their options known to be theirs */
+const prepareAll = async (file: Own): Promise<readonly Prepared[]> => {
+  const prepared: Prepared[] = []
+  const said: string[] = []
+  for (const [i, settings] of file.settings.adapters.entries()) {
+    if ('from' in settings) continue
+    try {
+      prepared.push(await prepareAdapter(settings as AdapterSettings, i, file.folders))
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error
+      said.push(...error.message.split('\n').map((line) => `${file.path}: ${line}`))
+    }
+  }
+  if (said.length) throw new Failure(said.join('\n'))
+  return prepared
+}
+
+/** what a calibration pass sees where adapters start from one, over the first batches of the data */
+const seenBy = async (
+  file: Own,
+  network: Network<TransformerConfig>,
+  attachments: readonly Attachment[],
+  { out, data }: { out: string; data: Feed },
+): Promise<Record<string, Calibrated> | undefined> => {
+  const wanting = attachments.filter((a) => a.adapter.calibrates?.length)
+  if (!wanting.length) return undefined
+  const { batches = 32, cache } = file.settings.calibrate ?? {}
+  const statistics = [...new Set(wanting.flatMap((a) => a.adapter.calibrates!))]
+  const sees = wanting.map((a) => matcher(a.at))
+  const some = async function* (): AsyncGenerator<Batch> {
+    let n = 0
+    for await (const batch of data.batches({})) {
+      yield batch
+      if (++n === batches) return
+    }
+  }
+  const path = cache === undefined ? join(out, 'calibration.safetensors') : resolve(cache)
+  warn(`calibrating (${statistics.join(', ')}) on up to ${batches} batches, kept in ${path}`)
+  const seen = await calibrate(network, some(), {
+    statistics,
+    at: (site) => site.weight !== undefined && site.kind !== 'embed' && sees.some((test) => test(site)),
+    cache: calibrationFile(path),
+    onProgress: ({ batches: done, rows }) =>
+      status(`${bar(done / batches)} ${done}/${batches}  calibrating, ${rows} tokens`, done === batches),
+  })
+  statusDone()
+  return seen
+}
+
+const attachAll = async (
+  file: Own,
+  network: Network<TransformerConfig>,
+  prepared: readonly Prepared[],
+  given: Given & { out: string; data: Feed },
+): Promise<Attached> => {
   const { adapters, trains, train } = file.settings
   const random = rng(train.seed).fork('adapters')
   const [first] = adapters
   if (first && 'from' in first) {
-    const found = await attachPeft(network, await file.find(first.from, 'adapters.0.from'), random)
-    return { tuned: { ...found.tuned, params: found.params }, config: found.config }
+    const path = await file.find((first as { from: string }).from, 'adapters.0.from')
+    const found = await openAdapters(network, [path], random)
+    const packages = found.adapters.flatMap(({ name, path, config }) =>
+      typeof config[PACKAGE] === 'string' ? [[name, elsewhere(config[PACKAGE], path)] as const] : [],
+    )
+    return { tuned: found.tuned, from: found.adapters, packages: Object.fromEntries(packages) }
   }
-  const attachments = (adapters as AdapterSettings[]).map((settings, i) => {
-    if (!Object.hasOwn(METHODS, settings.method))
-      throw new Failure(
-        `adapters.${i}.method: there is no '${settings.method}'; there are ${Object.keys(METHODS).join(', ')}`,
-      )
-    return METHODS[settings.method]!(settings)
+  const attachments = prepared.map((p) => p.make(given))
+  const seen = await seenBy(file, network, attachments, given)
+  const tuned = attach(network, attachments, random, {
+    ...(trains !== undefined && { train: trains }),
+    ...(seen && { seen }),
   })
-  return { tuned: attach(network, attachments, random, trains === undefined ? {} : { train: trains }) }
+  dispose([...new Set(Object.values(seen ?? {}).flatMap((s) => Object.values(s.tensors)))])
+  const packages = attachments.flatMap(({ adapter, name = adapter.name, source }, i) =>
+    source.file === undefined
+      ? []
+      : [[name, elsewhere((adapters[i] as AdapterSettings).method, file.folders[0]!)] as const],
+  )
+  return { tuned, packages: Object.fromEntries(packages) }
 }
+/** a package by its name, a file by its whole path */
+const elsewhere = (name: string, folder: string): string => (/^\.{1,2}\//.test(name) ? resolve(folder, name) : name)
 
 /** the frozen matrices in few bits, where the run file asks for it */
 const packBase = async (
   network: Network<TransformerConfig>,
   base: FinetuneFile['base'],
+  consume: boolean,
 ): Promise<Network<TransformerConfig>> => {
   if (base?.codec === undefined) return network
   const before = weigh(network)
   const packed = await pack(network, codecOf(base.codec, 'base.codec'), {
-    consume: true,
+    consume,
     ...(base.at !== undefined && { at: base.at }),
     onProgress: ({ name, weights, of }) => status(`packing ${name}, ${weights} of ${of} matrices`),
   })
@@ -76,15 +148,24 @@ export const finetune = async (call: Call): Promise<number> => {
   const [resume, restart] = [flag('resume'), flag('restart')]
   if (settings.base?.codec !== undefined) codecOf(settings.base.codec, 'base.codec')
   const model = await modelOf(file)
+  const prepared = await prepareAll(file)
   await checkOut(out, { resume, restart })
   const backend = await startBackend(text('backend'))
   const folder = await openFolder(model)
-  const network = await packBase(await openNetwork(folder, settings.base), settings.base)
+  const keep = settings.base?.codec !== undefined && needsOriginal(settings.adapters)
+  const original = await openNetwork(folder, settings.base)
+  const network = await packBase(original, settings.base, !keep)
   const bare = settings.data.format === 'ids' && !(await folder.has('tokenizer.json'))
   const tokenizer = bare ? undefined : await openTokenizer(folder, network)
-  const { tuned, config } = await attachAll(file, network)
   const random = rng(settings.train.seed).fork('data')
   const data = await feed(file, settings.data, settings.train, { tokenizer, config: network.config, rng: random })
+  const given = { out, data, ...(keep && { original }) }
+  const attached = await attachAll(file, network, prepared, given).catch(async (error) => {
+    await data.close()
+    throw error
+  })
+  const { tuned } = attached
+  if (keep) disposeOnly(original, network)
   warn(
     `training ${countParams(tuned.params).toLocaleString('en')} parameters in ${Object.keys(tuned.params).length} tensors of ${settings.model}`,
   )
@@ -105,19 +186,48 @@ export const finetune = async (call: Call): Promise<number> => {
     data,
     ({ params, tuned }) =>
       tuned.bound.length
-        ? saveAdapter(tuned, params, out, { base: settings.model, ...(config && { config }) })
+        ? saveAdapters(tuned, params, out, { base: settings.model, ...attached })
         : save(tuned.fold(params), out, { from: folder }),
   )
 }
 
-const saveAdapter = async (
+/** the tensors of the first that the second does not have */
+const disposeOnly = (a: Network<object>, b: Network<object>): void => {
+  const parts = ({ weights }: Network<object>) => Object.values(weights).flatMap((w) => Object.values(w.parts))
+  const kept = new Set(parts(b))
+  dispose(parts(a).filter((t) => !kept.has(t)))
+}
+
+/** one adapter in the folder itself; several each in a folder of its name, as PEFT has them */
+const saveAdapters = async (
   tuned: Tuned,
   params: Params,
   out: string,
-  about: { base: string; config?: PeftConfig },
+  { base, from, packages }: { base: string } & Omit<Attached, 'tuned'>,
 ): Promise<string[]> => {
-  await savePeft((name) => fileSink(`${out}/${name}`), tuned, params, about)
-  return ['adapter_model.safetensors', 'adapter_config.json']
+  const names = [...new Set(tuned.bound.map((b) => b.name))]
+  const files: string[] = []
+  for (const [i, name] of names.entries()) {
+    const others = names.filter((n) => n !== name)
+    const one = others.length ? deleteAdapters(tuned, others, params) : tuned
+    // what trains whole is kept with the first
+    const own = Object.fromEntries(Object.keys(one.params).map((n) => [n, params[n]!]))
+    const mine = i ? selectParams(own, (n) => !(n in tuned.network.weights || n in tuned.network.vectors)) : own
+    const folder = names.length > 1 ? join(out, name) : out
+    await mkdir(folder, { recursive: true })
+    const known = from?.find((f) => f.name === name)
+    const about = { base, ...known?.formats, ...(known && { config: known.config }) }
+    await savePeft((file) => fileSink(join(folder, file)), { ...one, params: mine }, mine, about)
+    const origin = packages[name]
+    if (origin !== undefined) {
+      const path = join(folder, 'adapter_config.json')
+      const config = JSON.parse(await readFile(path, 'utf8')) as Record<string, unknown>
+      await writeJson(path, { ...config, [PACKAGE]: origin.startsWith('/') ? `./${relative(folder, origin)}` : origin })
+    }
+    const prefix = names.length > 1 ? `${name}/` : ''
+    files.push(`${prefix}adapter_model.safetensors`, `${prefix}adapter_config.json`)
+  }
+  return files
 }
 
 /** MODEL of a run file: `mini` and hub names as they are, a folder by its path */

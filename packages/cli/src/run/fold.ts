@@ -1,4 +1,5 @@
 import { resolve } from 'node:path'
+import { foldChecked } from '@weftjs/model'
 import { save } from '@weftjs/model/node'
 import { startBackend } from '../backends.ts'
 import type { Call } from '../command.ts'
@@ -8,17 +9,17 @@ import { guardOut } from '../out.ts'
 import { packedWriter } from '../packed.ts'
 import { print, printJson } from '../terminal.ts'
 
-export const fold = async ({ args: [model], text, flag }: Call): Promise<number> => {
-  const [adapter, out, dtype] = [text('adapter'), text('out'), text('dtype')]
-  if (adapter === undefined) throw usage('fold needs --adapter DIR')
+export const fold = async ({ args: [model], text, flag, all }: Call): Promise<number> => {
+  const [adapters, out, dtype] = [all('adapter'), text('out'), text('dtype')]
+  if (!adapters.length) throw usage('fold needs --adapter DIR')
   if (out === undefined) throw usage('fold needs --out DIR')
   if (dtype !== undefined && dtype !== 'F32' && dtype !== 'F16' && dtype !== 'BF16')
     throw usage(`--dtype must be F32, F16 or BF16, found '${dtype}'`)
   await startBackend(text('backend'))
   const folder = await openFolder(model!)
   await guardOut(resolve(out), folder)
-  const { tuned, params } = await tunedFrom(await openNetwork(folder), adapter)
-  const folded = tuned.fold(params)
+  const { tuned, params } = await tunedFrom(await openNetwork(folder), adapters)
+  const folded = await foldChecked(tuned, params)
   const files = await save(folded, resolve(out), {
     from: folder,
     ...(await packedWriter(folded)),

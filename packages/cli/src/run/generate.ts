@@ -26,7 +26,7 @@ export const generate = async ({ args: [model], text, number, flag, all }: Call)
   const network = await openNetwork(folder)
   const bare = list !== undefined && !options.stop.length && !(await folder.has('tokenizer.json'))
   const tokenizer = bare ? undefined : await openTokenizer(folder, network)
-  const { tuned, params } = await tunedFrom(network, text('adapter'))
+  const { tuned, params } = await tunedFrom(network, all('adapter'))
   if (flag('chat') && !tokenizer?.chat) throw usage(`${model} has no chat template; leave --chat out`)
   const asked = flag('chat')
     ? tokenizer!.encode(tokenizer!.chat!([{ role: 'user', content: prompt! }], { generationPrompt: true }), {

@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises'
 import { basename, dirname } from 'node:path'
-import { readPeftConfig } from '@weftjs/lora'
+import { formatOf, readPeftConfig } from '@weftjs/lora'
 import { architectureOf } from '@weftjs/model'
 import type { Config } from '@weftjs/spec'
 import { type Checkpoint, type Folder, openCheckpoint, openSafetensors } from '@weftjs/tensor/checkpoint'
@@ -15,6 +15,8 @@ interface Report {
   readonly name: string
   readonly config?: Config
   readonly supported?: boolean | string
+  /** of an adapter: under which `weft list lora` has it */
+  readonly method?: string
   readonly parameters: number
   readonly bytes: number
   readonly dtypes: Readonly<Record<string, number>>
@@ -41,11 +43,23 @@ const reportOf = (checkpoint: Checkpoint, rest: Pick<Report, 'kind' | 'name'> & 
 
 const ofFolder = async (folder: Folder): Promise<Report> => {
   if (await folder.has('adapter_config.json')) {
-    const config = (await readPeftConfig(folder)) as unknown as Config
+    let config: Config
+    let supported: boolean | string = true
+    try {
+      config = await readPeftConfig(folder)
+    } catch (error) {
+      // what Weft cannot put on a model can still be looked at
+      supported = (error as Error).message
+      try {
+        config = JSON.parse(await folder.text('adapter_config.json')) as Config
+      } catch {
+        throw error
+      }
+    }
+    const method = supported === true ? formatOf(config).method : undefined
     return closing(await openCheckpoint(folder, { stem: 'adapter_model' }), {
-      kind: 'adapter',
-      name: folder.name,
-      config,
+      ...{ kind: 'adapter', name: folder.name, config, supported },
+      ...(method !== undefined && { method }),
     })
   }
   const config = (await folder.has('config.json'))
@@ -90,6 +104,7 @@ export const inspect = async ({ args: [where], flag }: Call): Promise<number> =>
   print(
     `${report.kind} ${report.name}: ${report.tensors.length} tensors, ${report.parameters.toLocaleString('en')} values, ${size(report.bytes)}`,
   )
+  if (report.method !== undefined) print(`  method: ${report.method}`)
   if (report.config)
     for (const [key, value] of Object.entries(report.config))
       if (value !== null) print(`  ${key}: ${JSON.stringify(value)}`)

@@ -8,7 +8,7 @@ import { idsOf } from '../ids.ts'
 import { openFolder, openNetwork, openTokenizer, tunedFrom } from '../models.ts'
 import { print, printJson } from '../terminal.ts'
 
-export const score = async ({ args: [model], text, flag }: Call): Promise<number> => {
+export const score = async ({ args: [model], text, flag, all }: Call): Promise<number> => {
   const given = ['text', 'ids', 'file'].filter((o) => text(o) !== undefined)
   if (given.length !== 1)
     throw usage(
@@ -20,7 +20,7 @@ export const score = async ({ args: [model], text, flag }: Call): Promise<number
   const network = await openNetwork(folder)
   const tokenizer = list ? undefined : await openTokenizer(folder, network)
   const ids = list ?? tokenizer!.encode(text('text') ?? (await readFile(text('file')!, 'utf8')))
-  const { tuned, params } = await tunedFrom(network, text('adapter'))
+  const { tuned, params } = await tunedFrom(network, all('adapter'))
   const wanted = text('logits') !== undefined
   const length = network.config.maxLength
   const whole = { tokens: [] as { id: number; logprob: number | null }[], logits: [] as Float32Array[] }

@@ -1,0 +1,55 @@
+import { stat } from 'node:fs/promises'
+import { resolve } from 'node:path'
+import { readPeftConfig, toLora } from '@weftjs/lora'
+import { rng } from '@weftjs/tensor'
+import { nodeFolder } from '@weftjs/tensor/checkpoint/file'
+import { startBackend } from '../backends.ts'
+import type { Call } from '../command.ts'
+import { Failure, usage } from '../fail.ts'
+import { adapterFolders, openAdapters, openFolder, openNetwork } from '../models.ts'
+import { guardOut } from '../out.ts'
+import { sizeOf, told, writeLora } from '../ready.ts'
+import { bar, print, printJson, status, statusDone } from '../terminal.ts'
+
+export const convert = async (call: Call): Promise<number> => {
+  const {
+    args: [path, out],
+    text,
+    flag,
+  } = call
+  const to = text('to') ?? 'lora'
+  if (to !== 'lora') throw usage(`--to: an adapter is converted to lora, found '${to}'`)
+  const size = sizeOf(call, 'convert')
+  const folders = await adapterFolders([path!])
+  for (const folder of folders) await guardOut(resolve(out!), nodeFolder(folder))
+  const config = await readPeftConfig(nodeFolder(folders[0]!))
+  const named = config.base_model_name_or_path ?? undefined
+  const model = text('model') ?? named
+  if (model === undefined)
+    throw usage(`${path}: its config names no model; say on which it was trained with --model MODEL`)
+  if (text('model') === undefined && model !== 'mini' && !/^[\w-][\w.-]*\/[\w.-]+$/.test(model))
+    await stat(model).catch(() => {
+      throw new Failure(`${path}: its config names the model ${model}, which is not here; give --model MODEL`)
+    })
+  await startBackend(text('backend'))
+  const network = await openNetwork(await openFolder(model))
+  const { tuned, params } = await openAdapters(network, folders, rng(0))
+  const whole = Object.keys(params).filter((n) => n in tuned.network.weights || n in tuned.network.vectors)
+  if (whole.length)
+    throw new Failure(
+      `${path}: has trained more than its adapter (${whole.slice(0, 3).join(', ')}${whole.length > 3 ? ', …' : ''}), which no LoRA holds; fold it, and extract what it is`,
+    )
+  const deltas = await toLora(tuned, {
+    ...{ params, ...size },
+    onProgress: ({ site, sites, of }) => status(`${bar(sites / of)} ${sites}/${of}  ${site}`),
+  })
+  statusDone()
+  const written = await writeLora(deltas, out!, {
+    ...(named !== undefined && { base: named }),
+    ...(config.task_type !== undefined && { task: config.task_type }),
+  })
+  const from = [...new Set(tuned.bound.map((b) => b.adapter.name))]
+  if (flag('json')) printJson({ out, from, ...written })
+  else print(`${told(written, out!)}, from ${from.join(', ')}`)
+  return 0
+}
