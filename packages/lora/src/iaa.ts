@@ -34,8 +34,8 @@ export const trainable = (site: Site, options: IaaOptions = {}): number => {
 const STATE = 'iaa'
 
 /** h + A(h) after each half of a block, and Block(h) + A(h) beside it  —  Ma et al., arXiv:2208.09847 */
-// how the modules are joined is our reading: adapters in series inside, and one from block to block that no frozen layer is between
 export const iaa = (options: IaaOptions = {}): Adapter<IaaState> => {
+  // no code is public; how the modules are joined is our reading: in series inside a block, and from block to block beside it
   const { inside = 16, aside = 16, activation = 'relu', carried = false } = options
   checkBottleneck('iaa', { activation })
   mustBeWhole('iaa', 'inside', inside, 0)
