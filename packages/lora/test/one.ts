@@ -1,7 +1,9 @@
 import { attach, type Tuned } from '@weftjs/model'
 import type { Adapter, Params } from '@weftjs/spec'
-import { add, mapParams, rng, type Tensor } from '@weftjs/tensor'
+import { add, cpu, mapParams, rng, type Tensor } from '@weftjs/tensor'
 import { tinyLlama } from '@weftjs/testkit'
+
+await cpu()
 
 export type Rows = readonly (readonly number[])[]
 export const rowsOf = (t: Tensor): Rows => t.arraySync() as number[][]
