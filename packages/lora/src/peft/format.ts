@@ -96,6 +96,8 @@ export interface PeftFormat {
     | ((key: string, sites: readonly Site[]) => string | Part | undefined)
   /** by the keys of `ctx.shared`: names behind each module under which the file repeats it, which nobody reads */
   readonly copies?: Readonly<Record<string, string>> | ((site: Site) => Readonly<Record<string, string>>)
+  /** no copy of a frozen embedding stands beside its adapter, as PEFT has it for trained tokens */
+  readonly bare?: boolean
   /** where several sites have one tensor of the file; `prefix` and `name` as in `attach` */
   readonly stacks?: (
     bound: readonly { readonly site: Site; readonly prefix: string; readonly name: string }[],

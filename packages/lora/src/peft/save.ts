@@ -170,12 +170,14 @@ const describes = (config: PeftConfig, tuned: Attached, format: PeftFormat): boo
 /** frozen embeddings that PEFT writes beside an adapter of `embed_tokens` or `lm_head` */
 const frozenCopies = (config: PeftConfig, { bound }: Attached): readonly { key: string; site: Site }[] => {
   const EMBEDDINGS = ['embed_tokens', 'lm_head']
+  const bare = bound.some((b) => formatFor(b.adapter).bare)
   const { target_modules: targets } = config
   const wrapped = bound.map((b) => b.site).filter((s) => s.kind === 'embed' || s.kind === 'head')
   const named =
-    typeof targets === 'string' || !targets
+    !bare &&
+    (typeof targets === 'string' || !targets
       ? wrapped.some((s) => EMBEDDINGS.includes(s.module!.split('.').at(-1)!))
-      : targets.some((t) => EMBEDDINGS.includes(t))
+      : targets.some((t) => EMBEDDINGS.includes(t)))
   return named ? wrapped.map((site) => ({ key: `base_model.model.${site.module}.base_layer.weight`, site })) : []
 }
 
