@@ -1,8 +1,8 @@
 import type { Adapter, Revision, Scalar, Site, Tensor1D, Tensor2D } from '@weftjs/spec'
-import { add, concat, gather, mul, neg, type Tensor, takeAt, tensor1d } from '@weftjs/tensor'
+import { add, concat, gather, mul, neg, type Tensor, takeAt, tensor1d, zeros } from '@weftjs/tensor'
 import { scatter, sum } from '@weftjs/weight'
 import { nuclearNorm } from './shared/nuclear.ts'
-import { mustBeShare, placesOf, type SparseState } from './shared/sparse.ts'
+import { mustBeShare, placesOf, type SparseState, weightOf } from './shared/sparse.ts'
 import { mustBeNumber } from './shared/start.ts'
 
 export interface SaraOptions {
@@ -28,8 +28,8 @@ const SAMPLE = 2 ** 14
 /** θ below which a share of the sizes lies */
 const quantile = (sites: readonly Site[], share: number): number => {
   const sizes: number[] = []
-  for (const { weight } of sites) {
-    const w = weight!.dense().dataSync()
+  for (const site of sites) {
+    const w = weightOf(site).dense().dataSync()
     const step = Math.max(1, Math.floor(w.length / SAMPLE))
     for (let i = 0; i < w.length; i += step) sizes.push(Math.abs(w[i]!))
   }
@@ -91,7 +91,7 @@ const settled = ({ values, places, all, fixed }: SaraState, theta: number): Revi
   // the places of the values are, until now, all places
   const rest = tensor1d(Float32Array.from(size, (v, i) => (keep.has(i) ? 0 : v)))
   const index = tensor1d(left, 'int32')
-  const fresh = (m: Tensor): Tensor => mul(gather(m, index), 0)
+  const fresh = (): Tensor => zeros([left.length])
   return {
     state: {
       values: gather(values, index) as Tensor1D,

@@ -38,7 +38,13 @@ export const sparseStart = (
 export const withSparse = (base: Weight, { values, places }: SparseState): Weight =>
   sum(base, scatter(base.shape, places, values))
 
-export const sizeOf = ({ weight }: Site): number => weight!.shape[0] * weight!.shape[1]
+/** @throws Error for a place that multiplies by no matrix, which the others of a common draw would only find later */
+export const weightOf = ({ name, kind, weight }: Site): Weight => {
+  if (weight) return weight
+  throw new Error(`${name} (${kind}) has no weight to draw from; narrow "at" to linear sites`)
+}
+
+export const sizeOf = (site: Site): number => weightOf(site).shape[0] * weightOf(site).shape[1]
 
 /** @throws Error for what is no share in (0, 1] */
 export const mustBeShare = (what: string, p: number): void => {
