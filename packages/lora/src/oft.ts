@@ -26,7 +26,7 @@ export interface OftOptions {
   readonly blocks?: number
   /** one rotation for all blocks */
   readonly share?: boolean
-  /** a polynomial of Q in place of the inverse, which is near it while Q is small */
+  /** a polynomial of Q in place of the inverse, near the rotation by −Q while Q is small */
   readonly neumann?: boolean
   /** terms of the polynomial */
   readonly terms?: number
@@ -95,7 +95,7 @@ export const oft = (options: OftOptions = {}): Adapter<OftState> => {
       // the gradient is taken as if q itself were in the ball, as it is after each step
       const inside = radius === undefined ? q : add(q, stopGradient(sub(held(q, radius), q)))
       const turn = skew(still(inside, ctx), b) // [blocks, b, b]
-      // PEFT: x·R for inputs, where R is the series or the transform of Q; a series of −Q is that of Q transposed.
+      // PEFT: x·R for inputs, where R is (I − Q)(I + Q)⁻¹ or the series of its inverse; of −Q, each is transposed.
       // An embedding's rows are its outputs, so that there R acts from the other side.
       const rotation = ctx.site.kind === 'embed' ? turn : mul(turn, -1)
       return compose(base, blockDiagonal(series ? neumann(rotation, terms) : cayley(rotation), count))
