@@ -11,7 +11,8 @@ export interface Ia3State extends Record<string, Tensor> {
   l: Tensor1D
 }
 
-const onInputs = ({ feedforward = '**.mlp.down' }: Ia3Options): ((site: Site) => boolean) => {
+/** is it the inputs of a site that are scaled? */
+export const onInputs = ({ feedforward = '**.mlp.down' }: Ia3Options): ((site: Site) => boolean) => {
   const test = matchNames(feedforward)
   return ({ name }) => test(name)
 }

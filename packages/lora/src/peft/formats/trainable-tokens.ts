@@ -1,0 +1,35 @@
+import type { Site } from '@weftjs/spec'
+import { type TrainableTokensOptions, trainableTokens } from '../../trainable-tokens.ts'
+import type { PeftFormat } from '../format.ts'
+import { peftTargets } from '../target.ts'
+
+const DELTA = 'trainable_tokens_delta'
+const isTokens = (v: unknown): boolean => Array.isArray(v) && v.every((t) => Number.isInteger(t) && t >= 0)
+
+/** the embedding, or what target_modules says; and a head that shares the matrix, which PEFT adapts with it */
+const targets = (config: Readonly<Record<string, unknown>>, sites: readonly Site[]): readonly Site[] => {
+  const tables = sites.filter((s) => s.kind === 'embed' || s.kind === 'head')
+  const found = config['target_modules']
+    ? peftTargets(config as never, tables)
+    : tables.filter((s) => s.kind === 'embed')
+  const shares = (s: Site): boolean => found.some((f) => f.kind === 'embed' && f.weight === s.weight)
+  return tables.filter((s) => found.includes(s) || shares(s))
+}
+
+/** TRAINABLE_TOKENS  —  huggingface/peft, tuners/trainable_tokens: the rows themselves, whatever the name says */
+export const format: PeftFormat = {
+  type: 'TRAINABLE_TOKENS',
+  method: 'trainable-tokens',
+  fields: { tokens: { key: 'token_indices', test: isTokens, wanted: 'a list of token ids' } },
+  fixed: { init_weights: true },
+  targets,
+  bare: true,
+  make: (options) => trainableTokens(options as TrainableTokensOptions),
+  config: (held) => ({ target_modules: held.filter((h) => h.site.kind === 'embed').map((h) => h.site.module!) }),
+  parts: { rows: DELTA },
+  shared: (key, sites) => {
+    const embed = sites.find((s) => s.kind === 'embed') ?? sites[0]!
+    return key === 'rows' ? `base_model.model.${embed.module}.${DELTA}` : undefined
+  },
+  copies: ({ kind }): Record<string, string> => (kind === 'head' ? { rows: DELTA } : {}),
+}
