@@ -82,6 +82,7 @@ export {
   type ToLoraOptions,
   toLora,
 } from './operations/to-lora.ts'
+export { peftBase, replicationOf, type Surgeries } from './peft/base.ts'
 export { type Formats, formatOf, type PeftConfig, peftConfig, readPeftConfig } from './peft/config.ts'
 export type { Field, Held, Layout, Part, PeftFormat } from './peft/format.ts'
 export { formats } from './peft/formats/index.ts'
@@ -94,6 +95,7 @@ export {
   type PeftTensor,
   peftTensors,
 } from './peft/load.ts'
+export { adapterNames, namedAdapter } from './peft/named.ts'
 export { type Make, nativeMethod } from './peft/native.ts'
 export { peftConfigOf, type SavePeftOptions, savePeft, toPeft } from './peft/save.ts'
 export { type PeftTargets, peftTargets, peftTrained } from './peft/target.ts'

@@ -35,7 +35,7 @@ describe('adapter_config.json', () => {
     [{ ...good, use_rslora: 'yes' }, 'use_rslora must be true or false, found "yes"'],
     [{ ...good, use_dora: true }, 'use_dora is true, which is not supported with peft_type "LORA" (only false)'],
     [{ ...good, trainable_token_indices: [1] }, 'trainable_token_indices is [1], which is not supported'],
-    [{ ...good, layer_replication: [[0, 2]] }, 'layer_replication is [[0,2]], which is not supported'],
+    [{ ...good, layer_replication: [[2, 0]] }, 'layer_replication must be a list of ranges [start, end) of layers'],
     [
       { ...good, init_lora_weights: 'pissa' },
       'init_lora_weights must be true or false or "gaussian" or "eva", found "pissa"',

@@ -1,6 +1,15 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
-import { attach, loadNetwork, sitesOf, type TransformerConfig, type Tuned, tunedOf } from '@weftjs/model'
+import {
+  attach,
+  loadNetwork,
+  replicateLayers,
+  resizeVocabulary,
+  sitesOf,
+  type TransformerConfig,
+  type Tuned,
+  tunedOf,
+} from '@weftjs/model'
 import type { Network } from '@weftjs/spec'
 import { rng, type Tensor, tensor } from '@weftjs/tensor'
 import {
@@ -12,7 +21,7 @@ import {
   openSafetensors,
 } from '@weftjs/tensor/checkpoint'
 import { nodeFolder } from '@weftjs/tensor/checkpoint/file'
-import { fromPeft, loadPeft, readPeftConfig, type SavePeftOptions, savePeft } from '../src/index.ts'
+import { fromPeft, loadPeft, peftBase, readPeftConfig, type SavePeftOptions, savePeft } from '../src/index.ts'
 
 export const fixtures: string = new URL('../../testkit/fixtures/', import.meta.url).pathname
 export const peftFolder = (name: string): Folder => nodeFolder(`${fixtures}peft/${name}`)
@@ -56,7 +65,11 @@ export const open = async (
   config: Awaited<ReturnType<typeof readPeftConfig>>
 }> => {
   const config = await readPeftConfig(folder)
-  const network = await model(base ?? config.base_model_name_or_path!)
+  const network = await peftBase(folder, config, await model(base ?? config.base_model_name_or_path!), {
+    sites: sitesOf,
+    replicate: replicateLayers,
+    resize: resizeVocabulary,
+  })
   const start = fromPeft(config, network, sitesOf(network))
   const tuned = attach(start.network, start.attachments, rng(0), start.options)
   const { params, constants } = await loadPeft(folder, tuned)

@@ -78,13 +78,19 @@ export interface TransformerConfig {
   /** what the model reads and what it ends in */
   readonly input: 'tokens' | 'patches'
   /**
-   * `causal` logits [B, T, V] of the next token, `masked` of the token itself after a transform; `classes` [B, C] and
-   * `pooled` [B, D] of the first token; `none`: a base model that ends in its hidden states
+   * `causal` logits [B, T, V] of the next token, `masked` of the token itself after a transform; `classes` [B, C] of a text
+   * (see `pooling`), `labels` [B, T, C] of each token, and `pooled` [B, D] of the first; `none`: a base model that ends in
+   * its hidden states
    */
-  readonly output: 'causal' | 'masked' | 'classes' | 'pooled' | 'none'
+  readonly output: 'causal' | 'masked' | 'classes' | 'labels' | 'pooled' | 'none'
+  /**
+   * What becomes of a text's tokens in `classes`: the first is looked at alone, or the logits of all are made and the last
+   * token's taken, or their mean, or the largest of each class; padding counts in none
+   */
+  readonly pooling?: 'first' | 'last' | 'mean' | 'max'
   /** the first token passes through tanh(linear) before the head (BERT) */
   readonly pooler: boolean
-  /** C, of `classes` */
+  /** C, of `classes` and `labels` */
   readonly classes?: number
   /** of images, for `patches` */
   readonly image?: { readonly size: number; readonly patch: number; readonly channels: number }
@@ -92,6 +98,8 @@ export interface TransformerConfig {
   readonly names: readonly Name[]
   /** ranges of a shallower network's layers that its layers are: see `replicateLayers` */
   readonly replicated?: readonly (readonly [start: number, end: number])[]
+  /** its vocabulary is not that of the checkpoint which it came from: see `resizeVocabulary` */
+  readonly resized?: boolean
   /** config.json as it was read, written back as it was */
   readonly source: Config
 }

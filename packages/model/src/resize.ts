@@ -45,7 +45,7 @@ export const resizeVocabulary = (
   const longer = (b: Tensor): Tensor =>
     tidy(() => keep(rows <= b.size ? slice(b, [0], [rows]) : pad(b, [[0, rows - b.size]])))
   return {
-    config: { ...c, vocabulary: rows, source: { ...c.source, vocab_size: rows } },
+    config: { ...c, vocabulary: rows, resized: true, source: { ...c.source, vocab_size: rows } },
     weights: { ...weights, ...Object.fromEntries(Object.entries(made).map(([n, t]) => [n, dense(t)])) },
     vectors: { ...vectors, ...(bias && speaks && { 'head.bias': longer(bias) }) },
   }

@@ -1,6 +1,8 @@
 import type { Folder } from '@weftjs/tensor/checkpoint'
+import { replicationOf } from './base.ts'
 import type { PeftFormat } from './format.ts'
 import { formats as known } from './formats/index.ts'
+import { adapterNames } from './named.ts'
 import { type Make, native, nativeMethod } from './native.ts'
 import { patterned, pythonRegExp } from './pattern.ts'
 
@@ -105,6 +107,7 @@ export const peftConfig = (value: unknown, options: Formats = {}): PeftConfig =>
   texts('modules_to_save', false)
   for (const key of ['target_modules', 'exclude_modules'])
     if (isText(value[key])) pythonRegExp(value[key], (s) => s, `${FILE}: ${key}`)
+  replicationOf(value)
   const layers = value['layers_to_transform']
   for (const [i, layer] of (Array.isArray(layers) ? layers : []).entries())
     must(`layers_to_transform[${i}]`, layer, isWhole(0), 'the number of a layer')
@@ -119,6 +122,13 @@ export const peftConfig = (value: unknown, options: Formats = {}): PeftConfig =>
 
 /** The adapter_config.json of a folder. @throws Error, naming the field that is wrong */
 export const readPeftConfig = async (folder: Folder, options: Formats = {}): Promise<PeftConfig> => {
+  if (!(await folder.has(FILE)) && folder.list) {
+    const names = await adapterNames(folder)
+    if (names.length)
+      throw new Error(
+        `${folder.name}: has no ${FILE} itself, but adapters by name: ${names.join(', ')}; open one with namedAdapter(folder, ${show(names[0])})`,
+      )
+  }
   const text = await folder.text(FILE)
   let value: unknown
   try {

@@ -1,12 +1,13 @@
 import type { Adapter, Config, Network, Params, Site } from '@weftjs/spec'
-import { keep, tensor, tidy, transpose } from '@weftjs/tensor'
+import { keep, reshape, tensor, tidy, transpose } from '@weftjs/tensor'
 import { type Checkpoint, CheckpointError, type Folder, openCheckpoint } from '@weftjs/tensor/checkpoint'
+import { mustHaveLayers } from './base.ts'
 import { type Formats, formatOf, type PeftConfig, readPeftConfig } from './config.ts'
-import { type Field, type Held, type Layout, type Part, type PeftFormat, type Stack, turned } from './format.ts'
+import { type Field, type Held, type Layout, type Part, type PeftFormat, type Stack, shaped, turned } from './format.ts'
 import { formats as known } from './formats/index.ts'
 import { native } from './native.ts'
 import { exactly, patterned } from './pattern.ts'
-import { peftTargets, peftTrained } from './target.ts'
+import { peftTargets, peftTrained, tableOf } from './target.ts'
 
 /** One adapter at one site, as `attach` binds it. */
 export interface AttachedAt {
@@ -96,6 +97,7 @@ export const fromPeft = <N extends Network<object>>(
   formats: Formats = {},
 ): FromPeft<N> => {
   const format = formatOf(config, formats)
+  mustHaveLayers(config, network)
   const targets = targetsOf(format, config, sites)
   const names = new Set(targets.map((s) => s.name))
   const head = sites.find((s) => s.name === 'head')?.weight
@@ -216,7 +218,14 @@ export const peftTensors = (tuned: Attached, options: Formats = {}): readonly Pe
   const taken = new Set(found.flatMap((t) => t.stack?.of ?? t.name))
   for (const name of Object.keys(params).filter((n) => !taken.has(n))) {
     const owner = bySite.get(name) ?? bySite.get(name.replace(/\.bias$/, ''))
-    if (!owner) throw new Error(`${name}: trained, but no module of the model holds it, so PEFT has no name for it`)
+    if (!owner) {
+      const table = tableOf(tuned.network, name)
+      if (!table) throw new Error(`${name}: trained, but no module of the model holds it, so PEFT has no name for it`)
+      const batched = table.layout === 'batched' && params[name]!.rank < 3
+      const layout = shaped(reshape, (s) => [...[1, 1, 1].slice(s.length), ...s])
+      add(name, { name: table.hf, ...(batched && { layout }) }, (file) => [`${PREFIX}${file}`])
+      continue
+    }
     const module = placeOf(owner)
     const flipped = owner.name === name && owner.transposed === true && params[name]!.rank === 2
     if (owner.name === name)
@@ -298,7 +307,12 @@ const checkRest = async (checkpoint: Checkpoint, used: ReadonlySet<string>, tune
   const { network, sites } = tuned
   for (const key of checkpoint.names) {
     if (used.has(key) || key.includes('.original_module.')) continue
-    const site = sites.find(({ module }) => module !== undefined && key.startsWith(`${PREFIX}${module}.base_layer.`))
+    const site = sites.find(
+      ({ module, kind }) =>
+        module !== undefined &&
+        (key.startsWith(`${PREFIX}${module}.base_layer.`) ||
+          ((kind === 'embed' || kind === 'head') && key === `${PREFIX}${module}.weight`)),
+    )
     const own = !site
       ? undefined
       : key.endsWith('.weight')

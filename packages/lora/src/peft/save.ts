@@ -1,5 +1,6 @@
-import type { Params, Site } from '@weftjs/spec'
+import type { Network, Params, Site } from '@weftjs/spec'
 import { type Dtype, encodeFloats, type Sink, type TensorSource, writeSafetensors } from '@weftjs/tensor/checkpoint'
+import { replicatedOf, sameLayers } from './base.ts'
 import { type Formats, type PeftConfig, peftConfig } from './config.ts'
 import type { Field, Held, PeftFormat } from './format.ts'
 import {
@@ -15,8 +16,9 @@ import {
   targetsOf,
   valueAt,
 } from './load.ts'
+import { pathOf } from './named.ts'
 import { exactly } from './pattern.ts'
-import { peftTargets, peftTrained } from './target.ts'
+import { peftTargets, peftTrained, tableOf } from './target.ts'
 
 export interface SavePeftOptions extends Formats {
   /** name or path of the base model, for whoever loads the adapter */
@@ -25,6 +27,10 @@ export interface SavePeftOptions extends Formats {
   readonly task?: string | null
   /** the config that the adapter came from: kept where it still says what is true */
   readonly config?: PeftConfig
+  /** writes embedding and head beside it as they are; by default where the vocabulary is not the base's (save_embedding_layers) */
+  readonly embeddings?: boolean
+  /** puts it into a sub-folder of this name, as PEFT does with several adapters of one model */
+  readonly name?: string
   /** of the file's floats; F32 by default */
   readonly dtype?: Dtype
 }
@@ -102,6 +108,7 @@ export const peftConfigOf = (tuned: Attached, options: SavePeftOptions = {}): Pe
     exclude_modules: null,
     layers_to_transform: null,
     layers_pattern: null,
+    ...(replicatedOf(network) && { layer_replication: replicatedOf(network) }),
     ...Object.assign(
       {},
       ...Object.entries(format.fields).map(([option, field]) => fieldOf(field, option, held, format.named)),
@@ -146,12 +153,15 @@ const trainedWhole = (
   const loose = names.filter((n) => isBias(n) && !saved.some((s) => n === `${s.name}.bias`))
   const biases = Object.keys(network.vectors).filter(isBias)
   const bias = !loose.length ? 'none' : biases.every((n) => params[n]) ? 'all' : `${format.type.toLowerCase()}_only`
-  return { bias, modules_to_save: saved.length ? saved.map((s) => s.module!) : null }
+  const tables = names.flatMap((n) => tableOf(network, n)?.hf.replace(/\.[^.]*$/, '') ?? [])
+  const modules = [...saved.map((s) => s.module!), ...new Set(tables.filter((t) => !sites.some((s) => s.module === t)))]
+  return { bias, modules_to_save: modules.length ? modules : null }
 }
 
 /** does PEFT, reading this config, adapt and train the very same tensors in the same way? */
 const describes = (config: PeftConfig, tuned: Attached, format: PeftFormat): boolean => {
   const { network, sites, bound, params } = tuned
+  if (!sameLayers(config, network)) return false
   const targets = targetsOf(format, config, sites)
   const adapted = new Set(bound.map((b) => b.site.name))
   if (targets.length !== adapted.size || targets.some((s) => !adapted.has(s.name))) return false
@@ -167,8 +177,14 @@ const describes = (config: PeftConfig, tuned: Attached, format: PeftFormat): boo
   return equal && whole.length === trained.size && whole.every((n) => trained.has(n))
 }
 
-/** frozen embeddings that PEFT writes beside an adapter of `embed_tokens` or `lm_head` */
-const frozenCopies = (config: PeftConfig, { bound }: Attached): readonly { key: string; site: Site }[] => {
+const isResized = ({ config }: Network<object>): boolean => (config as { resized?: boolean }).resized ?? false
+
+/** frozen embeddings that PEFT writes beside an adapter of `embed_tokens` or `lm_head`, or beside any where it is told to */
+const frozenCopies = (
+  config: PeftConfig,
+  { bound, sites, params }: Attached,
+  all: boolean,
+): readonly { key: string; site: Site }[] => {
   const EMBEDDINGS = ['embed_tokens', 'lm_head']
   const bare = bound.some((b) => formatFor(b.adapter).bare)
   const { target_modules: targets } = config
@@ -178,7 +194,20 @@ const frozenCopies = (config: PeftConfig, { bound }: Attached): readonly { key: 
     (typeof targets === 'string' || !targets
       ? wrapped.some((s) => EMBEDDINGS.includes(s.module!.split('.').at(-1)!))
       : targets.some((t) => EMBEDDINGS.includes(t)))
-  return named ? wrapped.map((site) => ({ key: `base_model.model.${site.module}.base_layer.weight`, site })) : []
+  const key = (site: Site, at: string): { key: string; site: Site } => ({
+    key: `base_model.model.${site.module}.${at}`,
+    site,
+  })
+  const others = sites.filter(
+    (s) => (s.kind === 'embed' || s.kind === 'head') && s.module && s.weight && !wrapped.includes(s) && !params[s.name],
+  )
+  return [
+    ...(named || all ? wrapped.map((site) => key(site, 'base_layer.weight')) : []),
+    // a head that is the embedding goes with it
+    ...(all ? others.filter((s) => !named || !wrapped.some((w) => w.weight === s.weight)) : []).map((s) =>
+      key(s, 'weight'),
+    ),
+  ]
 }
 
 /**
@@ -210,7 +239,7 @@ export const toPeft = (
       data: async () => encodeFloats(dtype, (await peftValues(all, t)) as Float32Array, { tensor: t.name }),
     }
   })
-  const copies = frozenCopies(config, tuned).map(
+  const copies = frozenCopies(config, tuned, options.embeddings ?? isResized(tuned.network)).map(
     ({ key, site }): TensorSource => ({
       name: key,
       dtype,
@@ -232,8 +261,9 @@ export const savePeft = async (
   options: SavePeftOptions = {},
 ): Promise<PeftConfig> => {
   const { config, tensors } = toPeft(tuned, params, options)
-  await writeSafetensors(await sink('adapter_model.safetensors'), tensors, { format: 'pt' })
-  const file = await sink('adapter_config.json')
+  const { name } = options
+  await writeSafetensors(await sink(pathOf(name, 'adapter_model.safetensors')), tensors, { format: 'pt' })
+  const file = await sink(pathOf(name, 'adapter_config.json'))
   try {
     const sorted = Object.fromEntries(Object.entries(config).sort(([a], [b]) => (a < b ? -1 : 1)))
     await file.write(new TextEncoder().encode(`${JSON.stringify(sorted, null, 2)}\n`))

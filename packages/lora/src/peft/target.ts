@@ -75,6 +75,17 @@ export const peftTargets = (config: PeftTargets, sites: readonly Site[]): readon
   )
 }
 
+/** A vector or table of a network that no site holds, as its checkpoint names it: positions, token types, tokens of its own. */
+export const tableOf = (
+  { config, vectors }: Network<object>,
+  name: string,
+): { hf: string; layout?: string } | undefined =>
+  Object.hasOwn(vectors, name)
+    ? (config as { names?: readonly { name: string; hf: string; layout?: string }[] }).names?.find(
+        (n) => n.name === name,
+      )
+    : undefined
+
 /** Names of the network's tensors that a PEFT config trains whole: biases, and modules_to_save with all they contain. */
 export const peftTrained = (
   config: PeftTargets & Pick<PeftConfig, 'bias'>,
@@ -84,13 +95,17 @@ export const peftTrained = (
 ): readonly string[] => {
   const names = new Set<string>()
   const own = (name: string): boolean => Object.hasOwn(network.vectors, name) || Object.hasOwn(network.weights, name)
-  for (const { name, module } of sites) {
+  const saves = (module: string | undefined): boolean => {
     // PEFT compares the ends of names without a dot: "norm" is input_layernorm too
     const parts = module?.split('.') ?? []
     const paths = parts.map((_, i) => parts.slice(0, i + 1).join('.'))
-    if (list(config.modules_to_save).some((end) => paths.some((path) => path.endsWith(end))))
-      for (const n of [name, `${name}.bias`]) if (own(n)) names.add(n)
+    return list(config.modules_to_save).some((end) => paths.some((path) => path.endsWith(end)))
   }
+  for (const { name, module } of sites)
+    if (saves(module)) for (const n of [name, `${name}.bias`]) if (own(n)) names.add(n)
+  const held = new Set(sites.flatMap((s) => [s.name, `${s.name}.bias`]))
+  for (const name of Object.keys(network.vectors).filter((n) => !held.has(n)))
+    if (saves(tableOf(network, name)?.hf.replace(/\.[^.]*$/, ''))) names.add(name)
   const { bias = 'none' } = config
   const biased = bias.endsWith('_only') ? new Set(targets.map((s) => `${s.name}.bias`)) : undefined
   for (const n of Object.keys(network.vectors))

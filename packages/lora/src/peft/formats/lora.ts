@@ -1,6 +1,7 @@
 import type { Site } from '@weftjs/spec'
 import { transpose } from '@weftjs/tensor'
 import { type LoraOptions, lora, loraScale } from '../../lora.ts'
+import type { PeftConfig } from '../config.ts'
 import {
   chance,
   type Field,
@@ -13,6 +14,7 @@ import {
   turned,
   whole,
 } from '../format.ts'
+import { patterned } from '../pattern.ts'
 
 /** r and α of a LoRA at a site as PEFT counts them; the rank is that of the tensors, which a start may have chosen */
 const rankOf = ({ state }: Held): number => state['a']!.shape[0]!
@@ -20,8 +22,16 @@ const alphaOf = (held: Held): number => {
   const options = (held.adapter.options ?? {}) as LoraOptions
   const rank = rankOf(held)
   const { factor } = loraScale(options)(held.site)
-  const alpha = factor * (options.rslora ? Math.sqrt(rank) : rank)
-  return Math.abs(alpha - Math.round(alpha)) < 1e-9 * Math.abs(alpha) ? Math.round(alpha) : alpha
+  return tidied(factor * (options.rslora ? Math.sqrt(rank) : rank))
+}
+/** a whole number, where rounding alone keeps it from being one */
+export const tidied = (x: number): number => (Math.abs(x - Math.round(x)) < 1e-9 * Math.abs(x) ? Math.round(x) : x)
+
+/** PEFT lets a rank be above its matrix's */
+export const anyRank = (config: PeftConfig, targets: readonly Site[]): { anyRank?: true } => {
+  const own = patterned((config['rank_pattern'] ?? {}) as Record<string, number>, 'adapter_config.json: rank_pattern')
+  const rank = (s: Site): number => own(s.module) ?? (config['r'] as number)
+  return targets.some((s) => s.weight && rank(s) > Math.min(...s.weight.shape)) ? { anyRank: true } : {}
 }
 
 /** what every LoRA of PEFT has, whatever it is called here */
@@ -31,9 +41,9 @@ export const loraFields = {
   rslora: flag('use_rslora', false),
   dropout: chance('lora_dropout'),
   loraBias: flag('lora_bias', false),
-  init: oneOf('init_lora_weights', [true, false, 'gaussian', 'eva'], true, {
-    read: (v) => (v === 'gaussian' ? v : undefined),
-    write: (v) => (v === 'gaussian' ? v : true),
+  init: oneOf('init_lora_weights', [true, false, 'gaussian', 'orthogonal', 'eva'], true, {
+    read: (v) => (v === 'gaussian' || v === 'orthogonal' ? v : undefined),
+    write: (v) => (v === 'gaussian' || v === 'orthogonal' ? v : true),
     start: true,
   }),
 } satisfies Record<string, Field>
@@ -47,7 +57,6 @@ export const loraInert: Readonly<Record<string, readonly unknown[]>> = {
   megatron_config: [],
   trainable_token_indices: [],
   target_parameters: [],
-  layer_replication: [],
   alora_invocation_tokens: [],
   arrow_config: [],
   kasa_config: [],
@@ -75,6 +84,8 @@ export const format: PeftFormat = {
   fields: loraFields,
   inert: loraInert,
   make: (options) => lora(options as LoraOptions),
+  options: anyRank,
   config: (held) => ({ fan_in_fan_out: fanInFanOut(held.map((h) => h.site)) }),
   parts: loraParts,
+  lacks: (held) => loraScale((held.adapter.options ?? {}) as LoraOptions)(held.site).factor,
 }
