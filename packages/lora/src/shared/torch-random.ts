@@ -68,9 +68,12 @@ export const torchRandom = (seed: number): TorchRandom => {
   }
 }
 
+const float = new Float32Array(1)
+const bits = new Uint32Array(float.buffer)
 /** the nearest number with 8 bits of mantissa, ties to even */
 export const bfloat16 = (x: number): number => {
-  const bits = new Uint32Array(new Float32Array([x]).buffer)
-  bits[0] = ((bits[0]! + 0x7fff + ((bits[0]! >>> 16) & 1)) & 0xffff0000) >>> 0
-  return new Float32Array(bits.buffer)[0]!
+  float[0] = x
+  bits[0] = bits[0]! + 0x7fff + ((bits[0]! >>> 16) & 1)
+  bits[0] &= 0xffff0000
+  return float[0]!
 }
