@@ -1,5 +1,5 @@
 import type { Revisable, Revision, Tensor1D } from '@weftjs/spec'
-import { add, gather, largestOf, mul, type Tensor, tensor1d } from '@weftjs/tensor'
+import { gather, largestOf, type Tensor, tensor1d, where } from '@weftjs/tensor'
 import { flatOf, placesOf, type SparseState } from './sparse.ts'
 
 export interface RegrownState extends SparseState {
@@ -58,20 +58,19 @@ export const chosen = (
     flat.map((f) => old.get(f) ?? 0),
     'int32',
   )
-  const stays = tensor1d(flat.map((f) => (old.has(f) ? 1 : 0)))
-  const seed = (of: (g: { mean?: number; square?: number }) => number): Tensor =>
-    tensor1d(flat.map((f) => (old.has(f) ? 0 : of(news.get(f)!))))
+  const stays = tensor1d(
+    flat.map((f) => old.has(f)),
+    'bool',
+  )
+  const moved = (t: Tensor, begin: (g: { mean?: number; square?: number }) => number): Tensor =>
+    where(stays, gather(t, index), tensor1d(flat.map((f) => (old.has(f) ? 0 : begin(news.get(f)!)))))
+  // so that the corrected moments are the means: the optimizer counts its own steps, not those of a number
+  const [first, second] = [1 - b1 ** step, 1 - b2 ** step]
   return {
-    state: { values: mul(gather(values, index), stays) as Tensor1D, places: placesOf(flat, site.weight!.shape[1]) },
+    state: { values: moved(values, () => 0) as Tensor1D, places: placesOf(flat, site.weight!.shape[1]) },
     moments: {
-      // so that the corrected moments are the means: the optimizer counts its own steps, not those of a number
       values: (m, name) =>
-        add(
-          mul(gather(m, index), stays),
-          seed((g) =>
-            name === 'm' ? (g.mean ?? 0) * (1 - b1 ** step) : name === 'v' ? (g.square ?? 0) * (1 - b2 ** step) : 0,
-          ),
-        ),
+        moved(m, (g) => (name === 'm' ? (g.mean ?? 0) * first : name === 'v' ? (g.square ?? 0) * second : 0)),
     },
   }
 }
