@@ -53,6 +53,16 @@ const principal = ({ seen, rng }: InitContext, site: Site, count: number): Princ
   return { v, variances, shares: variances.map((x) => x / trace) }
 }
 
+/** factor of the update at a site that has won a rank: α/r stays where α grows with the rank */
+export const evaFactor = (options: EvaOptions): ((site: Site, rank: number) => number) => {
+  const { adjust = true, rslora = false } = options
+  const at = loraScale(options)
+  return (site, won) => {
+    const { rank, factor } = at(site)
+    return factor * (adjust ? won / rank : 1) * (rank / won) ** (rslora ? 0.5 : 1)
+  }
+}
+
 interface Plan {
   readonly ranks: ReadonlyMap<string, number>
   readonly inputs: ReadonlyMap<string, Principal>
@@ -96,10 +106,11 @@ const plan = (ctx: InitContext, rankOf: (site: Site) => number, rho: number): Pl
  * that wins no direction is left alone. Sites with one input (q, k, v) share its directions, and win ties in their order.
  */
 export const eva = (options: EvaOptions = {}): Adapter<EvaState> => {
-  const { rho = 2, whiten = false, adjust = true, ...rest } = options
+  const { rho = 2, whiten = false, adjust: _, ...rest } = options
   if (!(rho >= 1 && Number.isFinite(rho))) throw new Error(`eva: rho must be at least 1, found ${rho}`)
   const at = loraScale(rest)
-  const { dropout = 0, rslora = false } = rest
+  const { dropout = 0 } = rest
+  const factor = evaFactor(options)
   return {
     ...lora(rest),
     name: 'eva',
@@ -115,13 +126,7 @@ export const eva = (options: EvaOptions = {}): Adapter<EvaState> => {
       if (whiten) for (let i = 0; i < a.data.length; i++) a.data[i]! /= Math.sqrt(Math.sqrt(n * variances[i % rank]!))
       return { state: { a: fromMatrix(transpose(a)), b: zeros([site.weight!.shape[0], rank]) as Tensor2D } }
     },
-    weight: (base, { a, b }, ctx) => {
-      const { rank, factor } = at(ctx.site)
-      const power = rslora ? 0.5 : 1
-      // α grows with the rank that a site has won: α/r stays
-      const grown = adjust ? a.shape[0] / rank : 1
-      const by = factor * grown * (rank / a.shape[0]) ** power
-      return sum(base, scale(by, droppedWhile(ctx, dropout, lowRank(b, a))))
-    },
+    weight: (base, { a, b }, ctx) =>
+      sum(base, scale(factor(ctx.site, a.shape[0]), droppedWhile(ctx, dropout, lowRank(b, a)))),
   }
 }

@@ -63,6 +63,7 @@ export { type VeraOptions, type VeraState, vera } from './vera.ts'
 export { type Granularity, type VlPetOptions, type VlPetState, vlPet } from './vl-pet.ts'
 export { type XLoraOptions, type XLoraState, xLora } from './x-lora.ts'
 // end of methods
+export { type AsPlainLoraOptions, asPlainLora } from './operations/as-plain-lora.ts'
 export { type Combination, type CombineOptions, combinations, combine } from './operations/combine.ts'
 export { compress, compressDense, rankFor, type Size } from './operations/compress.ts'
 export {

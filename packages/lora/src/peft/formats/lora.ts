@@ -87,5 +87,4 @@ export const format: PeftFormat = {
   options: anyRank,
   config: (held) => ({ fan_in_fan_out: fanInFanOut(held.map((h) => h.site)) }),
   parts: loraParts,
-  lacks: (held) => loraScale((held.adapter.options ?? {}) as LoraOptions)(held.site).factor,
 }

@@ -1,0 +1,54 @@
+import type { Params, Tensor2D } from '@weftjs/spec'
+import { abs, add, div, matMul, max, mul, sub, tidy } from '@weftjs/tensor'
+import { type Matrix, toMatrixAsync } from '@weftjs/tensor/linalg'
+import { type Chosen, chosenBySite, type Delta, type Standing, scaleOf, stacked, under } from './factors.ts'
+
+export interface AsPlainLoraOptions extends Chosen {
+  /** also where the start's base was rounded anew, so that what is left out is rounding: for no more than a look */
+  readonly inexact?: boolean
+}
+
+/**
+ * What was learned by adapters whose start put a base W' = W − s·B₀·A₀ in place of W (PiSSA, OLoRA, CorDA, LoRA-GA), as a plain
+ * LoRA of twice the rank for the original W: s·B·A − s·B₀·A₀ = s·[B, −B₀]·[A; A₀], as PEFT's conversion of a mutated start.
+ * `tuned` is what `attach` gave, whose params are the start; `params` are the trained ones. Others are taken as they are.
+ * `attach(network, [readyLora(await asPlainLora(tuned, { params }))], rng)`
+ * @throws Error that names the site of an adapter which is more than base + s·B·A, or whose base is not W − s·B₀·A₀
+ */
+export const asPlainLora = async (
+  tuned: Standing,
+  { params = tuned.params, name, inexact = false }: AsPlainLoraOptions = {},
+): Promise<readonly Delta[]> => {
+  const found: Delta[] = []
+  for (const [site, list] of chosenBySite(tuned, name))
+    for (const { base, ...bound } of list) {
+      const values = (from: Params): Params => under(`${bound.prefix}.`, tuned.constants, from)
+      const [now, first] = [values(params), values(tuned.params)]
+      const scale = await scaleOf(bound, now, under(`${bound.name}.shared.`, tuned.constants, params))
+      if (scale === undefined)
+        throw new Error(
+          `${site.name}: '${bound.adapter.name}' is more than a base and a product of two factors; convert it with toLora`,
+        )
+      const delta = async ({ a, b }: Params): Promise<Delta> => {
+        const [A, B] = (await Promise.all([a, b].map((t) => toMatrixAsync(t as Tensor2D)))) as [Matrix, Matrix]
+        return { site, a: A, b: B, scale }
+      }
+      if (!base) {
+        found.push(await delta(now))
+        continue
+      }
+      const apart = tidy(() => {
+        const w = site.weight!.dense() // [out, in]
+        const again = add(base.dense(), mul(matMul(first['b']!, first['a']!), scale)) // [out, in]
+        return div(max(abs(sub(again, w))), max(abs(w)))
+      })
+      const [gap] = await apart.data()
+      apart.dispose()
+      if (!inexact && !(gap! < 1e-4))
+        throw new Error(
+          `${site.name}: the base that '${bound.adapter.name}' began from is not the original less its factors (apart by ${gap!.toExponential(1)} of the largest entry), as where it was rounded to ${site.weight!.format}; fold the adapter, or pass "inexact"`,
+        )
+      found.push(stacked([await delta(now), await delta(first)], [1, -1]))
+    }
+  return found
+}
