@@ -15,7 +15,8 @@ from transformers import AutoModelForCausalLM
 
 
 def check(folder):
-    base = json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
+    config = json.loads((folder / "adapter_config.json").read_text())
+    base = config["base_model_name_or_path"]
     start = zlib.crc32(folder.name.encode()) % 100000
     seed(start)
     g = torch.Generator().manual_seed(start)
@@ -24,13 +25,14 @@ def check(folder):
     ).eval()
     model = PeftModel.from_pretrained(load(), folder).eval()
     x = ids(2, 12, model.config.vocab_size, g)
+    tasks = {"task": torch.tensor([2, 0], dtype=torch.int32)} if config["peft_type"] == "POLY" else {}
     with torch.no_grad():
-        logits = model(x).logits
+        logits = model(x, **{"task_ids": t.long() for t in tasks.values()}).logits
         change = (logits - load()(x).logits).abs().max().item()
     with safe_open(folder / "adapter_model.safetensors", "pt") as f:
         ours = set(f.keys())
     theirs = set(get_peft_model_state_dict(model))
-    write(folder / "reference.safetensors", {"input_ids": x, "logits": logits}, made_by="tools/reference/from_weft.py", base=base, **versions("peft"))
+    write(folder / "reference.safetensors", {"input_ids": x, **tasks, "logits": logits}, made_by="tools/reference/from_weft.py", base=base, **versions("peft"))
     odd = ours ^ theirs
     print(f"{folder.name} on {base}: largest change of a logit {change:.2f}; keys that only one writes: {sorted(odd) or 'none'}")
 

@@ -1,0 +1,107 @@
+/**
+ * Adapters of other methods, trained and written by Weft, for the real PEFT to read: from-weft-others.ts [NAME...], then
+ * from_weft.py. node --import tsx --conditions=@weftjs/source tools/reference/from-weft-others.ts
+ */
+import { mkdir } from 'node:fs/promises'
+import * as methods from '@weftjs/lora'
+import { attach, loadNetwork, nextToken, revising } from '@weftjs/model'
+import { adamw, train } from '@weftjs/optim'
+import type { Adapter, Batch } from '@weftjs/spec'
+import { cpu, rng, tensor, tensor1d } from '@weftjs/tensor'
+import { fileSink, nodeFolder } from '@weftjs/tensor/checkpoint/file'
+
+const fixtures = new URL('../../packages/testkit/fixtures/', import.meta.url).pathname
+const SHAPES = 'blocks.*.{attn,mlp}.{q,k,up,down}'
+const QV = 'blocks.*.attn.{q,v}'
+const BANK = { rank: 2, vectors: 10, length: 8, bound: 0.4, std: 0.5 }
+
+interface Row {
+  readonly base: string
+  readonly method: string
+  readonly options?: object
+  readonly at: string | readonly string[]
+}
+/** name: base model, method, its options, where */
+const ADAPTERS: Readonly<Record<string, Row>> = {
+  ia3: { base: 'qwen2', method: 'ia3', at: 'blocks.*.{attn,mlp}.{k,v,down}' },
+  'ln-tuning': { base: 'gpt2', method: 'lnTuning', at: ['norm', 'blocks.*.norm2'] },
+  c3a: {
+    base: 'llama3',
+    method: 'c3a',
+    options: { block: 8, blockPattern: { 'attn\\.k': 4 }, init: 'zeros' },
+    at: SHAPES,
+  },
+  vblora: { base: 'llama3', method: 'vbLora', options: BANK, at: SHAPES },
+  'vblora-compact': { base: 'llama3', method: 'vbLora', options: { ...BANK, top: 3, compact: true }, at: SHAPES },
+  shira: { base: 'llama3', method: 'shira', options: { rank: 2 }, at: SHAPES },
+  delora: {
+    base: 'llama3',
+    method: 'delora',
+    options: { rank: 3, lambda: 6, rankPattern: { 'mlp\\.up': 2 }, lambdaPattern: { 'attn\\.q': 3 } },
+    at: SHAPES,
+  },
+  miss: { base: 'llama3', method: 'miss', options: { rank: 7 }, at: SHAPES },
+  'miss-mini': { base: 'llama3', method: 'miss', options: { rank: 6, mini: 8 }, at: SHAPES },
+  'miss-bat': { base: 'llama3', method: 'bone', options: { rank: 4 }, at: SHAPES },
+  'trainable-tokens': {
+    base: 'llama',
+    method: 'trainableTokens',
+    options: { tokens: [5, 60, 7, ...Array.from({ length: 20 }, (_, i) => 4 * i + 10)] },
+    at: 'embed',
+  },
+  'trainable-tokens-tied': {
+    base: 'llama3',
+    method: 'trainableTokens',
+    options: { tokens: [9, 2] },
+    at: ['embed', 'head'],
+  },
+  adalora: {
+    base: 'llama3',
+    method: 'adalora',
+    options: { start: 4, rank: 2, alpha: 16, warm: 1, final: 1 },
+    at: SHAPES,
+  },
+  'adalora-gpt2': { base: 'gpt2', method: 'adalora', options: { start: 3, rank: 3 }, at: 'blocks.*.attn.qkv' },
+  poly: { base: 'llama3', method: 'poly', options: { rank: 2, tasks: 3, skills: 2, heads: 4 }, at: QV },
+}
+
+const batches = (vocabulary: number): Batch[] =>
+  Array.from({ length: 6 }, (_, n) => {
+    const [B, T] = [2, 10]
+    const ids = Int32Array.from(rng(100 + n).numbers(B * T), (u) => 4 + Math.floor(u * (vocabulary - 4)))
+    return {
+      shape: [B, T],
+      ids,
+      targets: ids.map((_, i) => (i % T === T - 1 ? -100 : ids[i + 1]!)),
+      positions: ids.map((_, i) => i % T),
+      segments: new Int32Array(B * T).fill(1),
+    }
+  })
+
+await cpu()
+for (const name of process.argv.length > 2 ? process.argv.slice(2) : Object.keys(ADAPTERS)) {
+  const { base, method, options = {}, at } = ADAPTERS[name]!
+  const network = await loadNetwork(nodeFolder(`${fixtures}models/${base}`))
+  const make = (methods as unknown as Record<string, (options: object) => Adapter>)[method]!
+  const tuned = attach(network, [{ adapter: make(options), at }], rng(1))
+  const data = batches(network.config.vocabulary)
+  const live = revising(tuned, { steps: data.length, seed: 1 })
+  const losses: number[] = []
+  const folder = `${fixtures}peft/from-weft-${name}`
+  await mkdir(folder, { recursive: true })
+  for await (const { step, loss, params } of train({
+    params: tuned.params,
+    data,
+    transform: adamw({ lr: 0.05, weightDecay: 0 }),
+    loss: (p, b) => {
+      const inputs = { ids: tensor(b.ids, [...b.shape], 'int32'), task: tensor1d([2, 0], 'int32') }
+      return nextToken(live.run(p, inputs, { training: true, rng: rng(2) }), b)
+    },
+    ...(live.active && { revise: live.revise }),
+  })) {
+    losses.push(loss)
+    if (step === data.length)
+      await methods.savePeft((file) => fileSink(`${folder}/${file}`), live.tuned, params, { base })
+  }
+  console.log(name, 'on', base, losses.map((l) => l.toFixed(3)).join(' '))
+}
