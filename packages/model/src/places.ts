@@ -54,7 +54,10 @@ const outside = (c: TransformerConfig): Readonly<Record<string, readonly [Axis, 
       c.input === 'tokens' ? [[c.vocabulary, 'vocabulary'], residual] : [residual, [channels * patch ** 2, 'pixels']],
     'head.dense': [transformed, residual],
     pooler: [[c.width, 'pooler'], residual],
-    head: [c.output === 'classes' ? [c.classes ?? 0, 'classes'] : [c.vocabulary, 'vocabulary'], read],
+    head: [
+      c.output === 'classes' || c.output === 'labels' ? [c.classes ?? 0, 'classes'] : [c.vocabulary, 'vocabulary'],
+      read,
+    ],
   }
 }
 

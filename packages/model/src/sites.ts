@@ -6,7 +6,14 @@ import { placeOf } from './places.ts'
 /** Every place of a network that a method can hook, in the order of the forward pass. See docs/sites.md. */
 export const sitesOf = ({ config: c, weights, vectors }: Network<TransformerConfig>): readonly Site[] => {
   const D = c.width
-  const ends = { classes: c.classes ?? 0, pooled: D, none: D, causal: c.vocabulary, masked: c.vocabulary }[c.output]
+  const ends = {
+    classes: c.classes ?? 0,
+    labels: c.classes ?? 0,
+    pooled: D,
+    none: D,
+    causal: c.vocabulary,
+    masked: c.vocabulary,
+  }[c.output]
   const files = new Map([...namesOf(c)].map((n) => [n.name, n]))
   const shape = (layer: number): BlockShape => ({
     ...{

@@ -29,6 +29,7 @@ import {
 import { affine, lookup, rowsOf } from '@weftjs/weight'
 import type { TransformerConfig } from './config.ts'
 import { mixture, type Routing } from './experts.ts'
+import { pooled, realTokens } from './pooling.ts'
 import { rotaryTables } from './rope.ts'
 
 export type Next = (x: Tensor) => Tensor
@@ -254,8 +255,12 @@ export const transformer = (
     return has('embed.norm') ? norm('embed.norm', h) : h
   }
 
+  let real: Tensor | undefined
   /** [B, T, D] after the last norm */
   const hidden = (inputs: Inputs): Tensor => {
+    if (cache && !c.causal)
+      throw new Error('a cache needs causal attention, and here every token sees those after it, too')
+    if (c.output === 'classes' && c.pooling) real = realTokens(inputs, c.source['pad_token_id'])
     const embedded = embed(inputs)
     const past = cache?.length ?? 0
     const length = past + embedded.shape[1]!
@@ -279,13 +284,14 @@ export const transformer = (
   /** [B, T, D] → what the model ends in: logits [B, T, V] of tokens or [B, C] of classes, or the pooled [B, D] */
   const head = (h: Tensor): Tensor => {
     if (c.output === 'none') throw new Error('this checkpoint is a base model without a head; read its hidden states')
-    const first = c.output === 'classes' || c.output === 'pooled'
+    const first = (c.output === 'classes' && (c.pooling ?? 'first') === 'first') || c.output === 'pooled'
     let x = first ? reshape(slice(h, [0, 0, 0], [-1, 1, -1]), [-1, c.width]) : h // [B, D]
     if (c.pooler) x = activate(linear('pooler', x), 'tanh')
     if (c.output === 'pooled') return x
     if (c.output === 'masked') x = norm('head.norm', activate(linear('head.dense', x), c.activation))
     const logits = linear('head', x)
-    return c.logitSoftcap ? mul(tanh(mul(logits, 1 / c.logitSoftcap)), c.logitSoftcap) : logits
+    if (c.output === 'classes') return first ? logits : pooled(logits, c.pooling!, real) // [B, C]
+    return c.logitSoftcap && c.output === 'causal' ? mul(tanh(mul(logits, 1 / c.logitSoftcap)), c.logitSoftcap) : logits
   }
 
   return { hidden, head }

@@ -235,11 +235,7 @@ describe('config.json', () => {
     ['llama', { rope_parameters: { rope_type: 'longrope', rope_theta: 1e4 } }, /longrope.*supported are default/],
     ['llama', { rope_parameters: { rope_type: 'linear', factor: 'two' } }, /factor must be a number/],
     ['llama', { rope_parameters: { partial_rotary_factor: 0.5 } }, /partial_rotary_factor/],
-    [
-      'llama',
-      { architectures: ['LlamaForTokenClassification'] },
-      /LlamaForTokenClassification.*supported.*ForCausalLM/,
-    ],
+    ['llama', { architectures: ['LlamaForQuestionAnswering'] }, /LlamaForQuestionAnswering.*supported.*ForCausalLM/],
     ['gemma2', { layer_types: ['full_attention'] }, /layer_types has 1 entries for 2 layers/],
     ['gemma2', { layer_types: ['full_attention', 'chunked'] }, /'chunked' is not supported/],
     ['gemma3_text', { use_bidirectional_attention: true }, /use_bidirectional_attention/],

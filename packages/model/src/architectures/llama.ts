@@ -1,7 +1,7 @@
 import type { Config } from '@weftjs/spec'
 import type { Rope, TransformerConfig } from '../config.ts'
 import { frequencies } from '../rope.ts'
-import { type Architecture, type Name, outputOf, reader } from './architecture.ts'
+import { type Architecture, classesOf, type Name, outputOf, reader } from './architecture.ts'
 
 /** rope settings of transformers 5 (`rope_parameters`) and of earlier versions (`rope_theta`, `rope_scaling`) */
 export const ropeOf = (source: Config, theta = 10_000): Rope => {
@@ -71,7 +71,13 @@ export const decoderConfig = (
   )
   const layers = r.layers('num_hidden_layers')
   const maxLength = r.count('max_position_embeddings', 2048)
-  const output = outputOf(source, { ForCausalLM: 'causal', Model: 'none' } as const)
+  const output = outputOf(source, {
+    ForCausalLM: 'causal',
+    ForSequenceClassification: 'classes',
+    ForTokenClassification: 'labels',
+    Model: 'none',
+  } as const)
+  const labelled = output === 'classes' || output === 'labels'
   return {
     architecture: r.text('model_type'),
     vocabulary: r.count('vocab_size'),
@@ -79,7 +85,7 @@ export const decoderConfig = (
     layers,
     hidden: r.count('intermediate_size'),
     maxLength,
-    causal: true,
+    causal: r.flag('is_causal', true),
     norm: 'rms',
     eps: r.number('rms_norm_eps', 1e-6),
     normOffset: 0,
@@ -91,16 +97,39 @@ export const decoderConfig = (
     sliding: Array.from({ length: layers }, () => false),
     scale: sizes.headWidth ** -0.5,
     embedScale: 1,
-    tied: r.flag('tie_word_embeddings', tied),
+    tied: !labelled && r.flag('tie_word_embeddings', tied),
     input: 'tokens',
     output,
     pooler: false,
-    names: decoderNames(output === 'none' ? '' : 'model.', parts),
+    ...(labelled && { classes: classesOf(source) }),
+    ...(output === 'classes' && { pooling: poolingOf(source) }),
+    names: decoderNames(output === 'none' ? '' : 'model.', parts, headOf(source, output)),
     source,
   }
 }
 
-export const decoderNames = (base: string, { biases = [], qkNorm = false, sandwich = false }: DecoderParts): Name[] => {
+const POOLINGS = ['first', 'last', 'mean', 'max'] as const
+/** transformers' own classifiers take the last token; `classifier_pooling` is ours where it is not that */
+const poolingOf = (source: Config): (typeof POOLINGS)[number] => {
+  const found = POOLINGS.find((p) => p === reader(source).text('classifier_pooling', 'last'))
+  if (found) return found
+  throw new Error(
+    `config.json: classifier_pooling must be one of ${POOLINGS.join(', ')}, found ${JSON.stringify(source['classifier_pooling'])}`,
+  )
+}
+
+const headOf = (source: Config, output: TransformerConfig['output']): readonly Name[] => {
+  if (output === 'none') return []
+  if (output === 'causal') return [{ hf: 'lm_head.weight', name: 'head' }]
+  const biased = output === 'labels' && reader(source).flag('token_classification_bias', true)
+  return [{ hf: 'score.weight', name: 'head' }, ...(biased ? [{ hf: 'score.bias', name: 'head.bias' }] : [])]
+}
+
+export const decoderNames = (
+  base: string,
+  { biases = [], qkNorm = false, sandwich = false }: DecoderParts,
+  head: readonly Name[],
+): Name[] => {
   const layer = `${base}layers.{i}.`
   const matrix = (hf: string, site: string): Name[] => [
     { hf: `${layer}${hf}.weight`, name: `blocks.{i}.${site}` },
@@ -121,7 +150,7 @@ export const decoderNames = (base: string, { biases = [], qkNorm = false, sandwi
       : [scale('post_attention_layernorm', 'norm2')]),
     ...['gate', 'up', 'down'].flatMap((n) => matrix(`mlp.${n}_proj`, `mlp.${n}`)),
     { hf: `${base}norm.weight`, name: 'norm' },
-    ...(base ? [{ hf: 'lm_head.weight', name: 'head' }] : []),
+    ...head,
   ]
 }
 
