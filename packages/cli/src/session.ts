@@ -72,7 +72,8 @@ const scheduleOf = ({ schedule, lr, steps, warmup, decay }: TrainSettings): Sche
   return cosine(lr, { steps, warmup })
 }
 
-const transformOf = (s: TrainSettings, decays: ((name: string) => boolean) | undefined): Transform<unknown> => {
+/** the optimizer of a run's settings */
+export const transformOf = (s: TrainSettings, decays?: (name: string) => boolean): Transform<unknown> => {
   const lr = scheduleOf(s)
   const [b1, b2] = s.betas
   const inner =

@@ -1,7 +1,8 @@
+import { existsSync } from 'node:fs'
 import { mkdir, readFile, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { cpu } from '@weftjs/tensor'
+import { cpu, memory } from '@weftjs/tensor'
 import { openSafetensors } from '@weftjs/tensor/checkpoint'
 import { fromFile } from '@weftjs/tensor/checkpoint/file'
 import { describe, expect, it } from 'vitest'
@@ -143,6 +144,32 @@ describe('a run file with any method', () => {
     const folder = await entry([{ method: 'loftq', at: 'blocks.*.attn.q', rank: 4 }], { base: { codec: 'nf4' } })
     const { code, err } = await run(folder)
     expect(code, err).toBe(0)
+  })
+})
+
+describe('--estimate', () => {
+  it('says within 10 % what the run then takes, writes nothing and does not train', async () => {
+    for (const more of [{}, { base: { codec: 'nf4' } }, { adapters: [], trains: '**' }]) {
+      const folder = await entry([{ method: 'lora', at: 'blocks.*.{attn,mlp}.{q,v,up,down}', rank: 4 }], more)
+      const before = memory().numBytes
+      const { code, out, err } = await run(folder, '--estimate', '--json')
+      expect(code, err).toBe(0)
+      const told = JSON.parse(out) as Record<string, number>
+      expect(told['bytes']).toBe(told['network']! + told['adapters']! + told['run']!)
+      expect(existsSync(join(folder, 'out'))).toBe(false)
+      const held = memory().numBytes
+      expect((await run(folder)).code).toBe(0)
+      const rows = (await readFile(join(folder, 'out/log.jsonl'), 'utf8')).trim().split('\n')
+      const { peak_bytes: peak } = JSON.parse(rows.at(-1)!) as { peak_bytes: number }
+      expect(Math.abs(told['bytes']! / (peak - held) - 1), `${JSON.stringify(told)} and ${peak - held}`).toBeLessThan(
+        0.1,
+      )
+      expect(held).toBeGreaterThan(before)
+    }
+    const said = await run(await entry([{ method: 'lora', at: 'blocks.*.attn.q' }]), '--estimate')
+    expect(said.out).toMatch(
+      /^[\d.]+ kB at the peak: [\d.]+ kB of weights, [\d.]+ kB of adapters, [\d.]+ kB of optimizer/,
+    )
   })
 })
 

@@ -71,7 +71,15 @@ interface Table {
   readonly cos: Tensor
   readonly sin: Tensor
 }
-const tables = new WeakMap<TransformerConfig, Map<Rope, Table>>()
+const tables = new WeakMap<Rope, Map<string, Table>>()
+const keyOf = (c: TransformerConfig): string => `${c.headWidth} ${c.maxLength}`
+
+/** bytes of what is kept for a model's positions */
+export const rotaryBytes = (c: TransformerConfig): number =>
+  [c.rope, c.ropeLocal].reduce((n, rope) => {
+    const held = rope && tables.get(rope)?.get(keyOf(c))
+    return n + (held ? 4 * (held.cos.size + held.sin.size) : 0)
+  }, 0)
 
 /**
  * cos and sin [B or 1, 1, T, S/2] for positions [B, T] below `length`. The table is made in double precision on the
@@ -83,10 +91,12 @@ export const rotaryTables = (
   positions: Tensor,
   length: number,
 ): { cos: Tensor; sin: Tensor } => {
-  const own = tables.get(c) ?? new Map<Rope, Table>()
-  tables.set(c, own)
+  // a network of other blocks or another head has the same
+  const own = tables.get(rope) ?? new Map<string, Table>()
+  tables.set(rope, own)
+  const key = keyOf(c)
   const dynamic = (rope.scaling?.['rope_type'] ?? rope.scaling?.['type']) === 'dynamic'
-  let table = own.get(rope)
+  let table = own.get(key)
   if (!table || table.length < length || (dynamic && table.length !== length)) {
     const size = dynamic ? length : 2 ** Math.ceil(Math.log2(Math.max(length, 64)))
     const { inv, factor } = frequencies(rope, c.headWidth, c.maxLength, length)
@@ -100,7 +110,7 @@ export const rotaryTables = (
     table?.cos.dispose()
     table?.sin.dispose()
     table = { length: size, cos: fill(Math.cos), sin: fill(Math.sin) }
-    own.set(rope, table)
+    own.set(key, table)
   }
   const [B, T] = positions.shape as [number, number]
   const flat = reshape(positions, [-1]) as never

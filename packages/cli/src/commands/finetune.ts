@@ -14,8 +14,11 @@ export const finetune: Command = {
       many: true,
       help: 'change a field of the run file, e.g. train.steps=50; may be repeated',
     },
+    estimate: { help: 'say how much memory the run would take, and do not train' },
     profile: { help: 'time every kernel: a table, and OUT/profile.json for chrome://tracing or Perfetto' },
-    json: { help: 'print {out, steps, of, interrupted, loss, validation, files}' },
+    json: {
+      help: 'print {out, steps, of, interrupted, loss, validation, files}; with --estimate {bytes, network, adapters, run}',
+    },
   },
   examples: [
     'weft finetune examples/voice.yaml',

@@ -7,6 +7,7 @@ import {
   type Calibrated,
   calibrate,
   deleteAdapters,
+  estimateMemory,
   matcher,
   type TransformerConfig,
   type Tuned,
@@ -26,8 +27,8 @@ import { writeJson } from '../files.ts'
 import { type Opened, openAdapters, openFolder, openNetwork, openTokenizer, PACKAGE, weigh } from '../models.ts'
 import { type RunFile, readFinetune } from '../runfile.ts'
 import type { AdapterSettings, FinetuneFile } from '../schema.ts'
-import { checkOut } from '../session.ts'
-import { bar, size, status, statusDone, warn } from '../terminal.ts'
+import { checkOut, transformOf } from '../session.ts'
+import { bar, print, printJson, size, status, statusDone, warn } from '../terminal.ts'
 import { trainAndSave } from './training.ts'
 
 interface Attached {
@@ -149,7 +150,7 @@ export const finetune = async (call: Call): Promise<number> => {
   if (settings.base?.codec !== undefined) codecOf(settings.base.codec, 'base.codec')
   const model = await modelOf(file)
   const prepared = await prepareAll(file)
-  await checkOut(out, { resume, restart })
+  if (!flag('estimate')) await checkOut(out, { resume, restart })
   const backend = await startBackend(text('backend'))
   const folder = await openFolder(model)
   const keep = settings.base?.codec !== undefined && needsOriginal(settings.adapters)
@@ -169,6 +170,20 @@ export const finetune = async (call: Call): Promise<number> => {
   warn(
     `training ${countParams(tuned.params).toLocaleString('en')} parameters in ${Object.keys(tuned.params).length} tensors of ${settings.model}`,
   )
+  if (flag('estimate')) {
+    const { batch, length, accumulate, recompute = false } = settings.train
+    const transform = transformOf(settings.train)
+    const about = { transform, batch: [batch, length] as const, accumulate, recompute, consume: true }
+    const estimated = await estimateMemory(tuned, about).finally(() => data.close())
+    if (flag('json')) printJson(estimated)
+    else {
+      const { bytes, network, adapters, run } = estimated
+      print(
+        `${size(bytes)} at the peak: ${size(network)} of weights, ${size(adapters)} of adapters, ${size(run)} of optimizer, gradients and activations`,
+      )
+    }
+    return 0
+  }
   return trainAndSave(
     call,
     {
