@@ -6,6 +6,8 @@ import type { LoraState } from './lora.ts'
 import { type SparseState, sizeOf, sparseStart } from './shared/sparse.ts'
 import { mustBeWhole, mustFit } from './shared/start.ts'
 
+export { type DseePrunedOptions, type DseeUpdates, dseePruned, dseePrunedHeads } from './shared/prune.ts'
+
 export interface DseeOptions {
   /** r */
   readonly rank?: number
@@ -25,7 +27,11 @@ export type DseeState = LoraState & SparseState
 export const trainable = ({ in: n, out }: Site, { rank = 16, entries = 16 }: DseeOptions = {}): number =>
   rank * (n + out) + entries
 
-/** W + (α/r)·(B·A + S₂), S₂ zero but in N places; W may be pruned later  —  Chen et al., arXiv:2111.00160 */
+/**
+ * W + (α/r)·(B·A + S₂), S₂ zero but in N places; W is pruned afterwards  —  Chen et al., arXiv:2111.00160
+ *
+ * After training, `dseePruned` or `dseePrunedHeads` make a network with zeros by what was learned; attach to it again and go on.
+ */
 export const dsee = (options: DseeOptions = {}): Adapter<DseeState> => {
   const { rank = 16, alpha = 2 * rank, entries = 16, support = 'residual' } = options
   mustBeWhole('dsee', 'entries', entries)

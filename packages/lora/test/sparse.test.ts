@@ -18,7 +18,7 @@ import { tinyLlama, toyCodec } from '@weftjs/testkit'
 import { packed } from '@weftjs/weight'
 import { describe, expect, it } from 'vitest'
 import { apet } from '../src/apet.ts'
-import { dsee } from '../src/dsee.ts'
+import { dsee, dseePruned, dseePrunedHeads } from '../src/dsee.ts'
 import { fromPeft, loadPeft, readPeftConfig } from '../src/index.ts'
 import { lora } from '../src/lora.ts'
 import { ltSft, movedMost } from '../src/lt-sft.ts'
@@ -281,6 +281,65 @@ describe('dsee', () => {
   it('says what cannot be', () => {
     expect(() => on(dsee({ rank: 2, entries: 1000 }))).toThrow('1000 entries, and the matrix has 256; lower "entries"')
     expect(() => on(dsee({ rank: 9 }))).toThrow('rank 9 exceeds min(8, 16)')
+  })
+})
+
+describe('pruning after dsee', () => {
+  const at = 'blocks.*.attn.{q,v}'
+  const tuned = on(dsee({ rank: 2, entries: 5 }), at)
+  const params = moved(tuned)
+  const folded = tuned.fold(params)
+  const updates = Object.fromEntries(
+    tuned.bound.map(({ site }) => [
+      site.name,
+      sub(folded.weights[site.name]!.dense(), network.weights[site.name]!.dense()) as never,
+    ]),
+  )
+  const sites = sitesOf(network)
+  const zeros = (net: typeof network, names: string[]): number =>
+    names.reduce((n, name) => n + Array.from(net.weights[name]!.dense().dataSync()).filter((v) => v === 0).length, 0)
+
+  it('makes that share zero, of the adapted matrices and of the others, and the rest stays bit by bit', () => {
+    for (const by of ['update', 'whole'] as const) {
+      const net = dseePruned(network, sites, updates, { ratio: 0.25, by })
+      const linears = sites.filter((s) => s.kind === 'linear').map((s) => s.name)
+      const [ours, others] = [linears.filter((n) => updates[n]), linears.filter((n) => !updates[n])]
+      const size = (names: string[]): number => names.reduce((n, name) => n + w0(name).length, 0)
+      expect(zeros(net, ours)).toBe(size(ours) / 4)
+      expect(zeros(net, others)).toBe(size(others) / 4)
+      // the smallest of those beside the adapter went
+      const gone = others.flatMap((n) =>
+        Array.from(net.weights[n]!.dense().dataSync(), (v, i) => (v ? 0 : Math.abs(w0(n)[i]!))),
+      )
+      const kept = others.flatMap((n) => Array.from(net.weights[n]!.dense().dataSync(), Math.abs).filter((v) => v > 0))
+      expect(Math.max(...gone)).toBeLessThanOrEqual(Math.min(...kept))
+      for (const n of ours)
+        net.weights[n]!.dense()
+          .dataSync()
+          .forEach((v: number, i: number) => {
+            if (v) expect(v).toBe(w0(n)[i]!)
+          })
+      expect(net.weights['head']).toBe(network.weights['head'])
+    }
+    expect(() => dseePruned(network, sites, updates, { ratio: 1 })).toThrow('dsee: ratio must be in [0, 1), found 1')
+  })
+
+  it('takes the heads that were updated least, and their part of the output with them', () => {
+    const strong = mapParams(updates, (u, n) =>
+      n.endsWith('.q')
+        ? tensor(
+            Array.from(u.dataSync(), (_, i) => [5, 1, 7, 3][Math.floor(i / 64)]!),
+            [16, 16],
+          )
+        : sub(u, u),
+    )
+    const net = dseePrunedHeads(network, sites, strong as never, 2)
+    const o = Array.from(net.weights['blocks.0.attn.o']!.dense().dataSync())
+    const q = Array.from(net.weights['blocks.0.attn.q']!.dense().dataSync())
+    // heads 1 and 3 of four numbers each
+    for (const [i, v] of o.entries()) expect(v === 0).toBe([1, 3].includes(Math.floor((i % 16) / 4)))
+    for (const [i, v] of q.entries()) expect(v === 0).toBe([1, 3].includes(Math.floor(i / 64)))
+    expect(() => dseePrunedHeads(network, sites, strong as never, 4)).toThrow('4 heads to prune, and there are 4')
   })
 })
 
