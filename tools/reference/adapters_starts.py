@@ -59,7 +59,7 @@ ADAPTERS = {
     "gaussian": ("llama3", dict(init_lora_weights="gaussian", **R, **SHAPES), 0.1, False),
     "orthogonal": ("llama3", dict(init_lora_weights="orthogonal", **R, **SHAPES), 0.1, False),
     "wide": ("llama3", dict(r=30, lora_alpha=30, rank_pattern={"up_proj": 70}, init_lora_weights=False, **SHAPES), 0.03, False),
-    "pissa": ("llama3", dict(init_lora_weights="pissa", **R, **SHAPES), 0.02, False),
+    "pissa": ("qwen2", dict(init_lora_weights="pissa", **R, **SHAPES), 0.02, False),
     "pissa-gpt2": ("gpt2", dict(init_lora_weights="pissa", fan_in_fan_out=True, target_modules=["c_attn", "c_proj"], **R), 0.05, False),
     "pissa-converted": ("llama3", dict(init_lora_weights="pissa_niter_8", rank_pattern={"q_proj": 5}, alpha_pattern={"k_proj": 3}, **R, **SHAPES), 0.05, True),
     "olora": ("llama3", dict(init_lora_weights="olora", **R, **SHAPES), 0.05, False),
