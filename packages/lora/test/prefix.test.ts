@@ -91,6 +91,15 @@ describe('prefix', () => {
     }
   })
 
+  it('stands before some rows of a batch and not before others', async () => {
+    const tuned = tune(prefix({ length: 3 }), at)
+    const params = moved(tuned, 1)
+    const [on, off, both] = await Promise.all(
+      [{}, { adapters: [] }, { rows: [['prefix'], []] }].map((options) => values(logits(tuned, params, options))),
+    )
+    expectNear(both!, [...on!.slice(0, 120), ...off!.slice(120)])
+  })
+
   it('a perceptron makes the keys and values of all layers from one embedding', async () => {
     const tuned = tune(prefix({ length: 3, hidden: 5 }), at)
     expect(Object.keys(tuned.params).filter((n) => n.includes('shared'))).toEqual([
