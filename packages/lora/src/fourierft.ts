@@ -1,6 +1,6 @@
 import type { Adapter, Site, Tensor1D, Tensor2D } from '@weftjs/spec'
 import { add, concat, linearSparse, matMul, mul, reverse, slice, type Tensor, tensor2d, zeros } from '@weftjs/tensor'
-import { made, sum } from '@weftjs/weight'
+import { made } from '@weftjs/weight'
 import { patterned } from './peft/pattern.ts'
 import { cas } from './shared/hartley.ts'
 import { mustBeNumber, mustBeWhole } from './shared/start.ts'
@@ -67,18 +67,29 @@ export const fourierft = (options: FourierftOptions = {}): Adapter<FourierftStat
         )
       return { state: { c: (init === 'zero' ? zeros([n]) : rng.normal([n])) as Tensor1D } }
     },
-    // cos(a + b) is half of cas(a)·cas(−b) + cas(−a)·cas(b), cas = cos + sin: one product with n·in and one with out·out·in
-    // numbers, for the update and again for its gradient. It has no shorter way than its matrix: a step takes several of LoRA's.
+    // cos(a + b) is half of cas(a)·cas(−b) + cas(−a)·cas(b), cas = cos + sin: a product with n·max(out, in) numbers and one with
+    // min²·max, made anew for each of the passes. The update has no shorter way than its matrix: a step takes some of LoRA's.
     weight: (base, { c }) => {
       const [out, input] = base.shape
       const factor = scale / (2 * out * input)
-      const delta = made([out, input], { c }, ({ c }) => {
-        const at = tensor2d(places([out, input], c!.size, seed), [2, c!.size], 'int32')
-        const columns = linearSparse(cas(input, -1), c!, at, [out, input]) // cas(−b)·Sᵀ [in, out]
-        const t = matMul(cas(out, 1), columns, false, true) // [out, in]
-        return mul(add(t, mirrored(t)), factor) as Tensor2D
-      })
-      return sum(base, delta)
+      const whole = made(
+        [out, input],
+        { c },
+        (p) => {
+          const values = p['c']!
+          const n = values.size
+          const at = places([out, input], n, seed)
+          const rows = tensor2d(at, [2, n], 'int32')
+          const columns = tensor2d(Int32Array.from([...at.subarray(n), ...at.subarray(0, n)]), [2, n], 'int32')
+          const t = // [out, in]
+            out > input
+              ? matMul(linearSparse(cas(out, 1), values, columns, [input, out]), cas(input, -1))
+              : matMul(cas(out, 1), linearSparse(cas(input, -1), values, rows, [out, input]), false, true)
+          return add(base.dense(), mul(add(t, mirrored(t)), factor)) as Tensor2D
+        },
+        base.parts,
+      )
+      return { ...whole, like: base.like }
     },
   }
 }

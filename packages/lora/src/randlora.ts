@@ -1,6 +1,6 @@
 import type { Adapter, Site, Tensor2D, Tensor3D } from '@weftjs/spec'
-import { expandDims, fill, matMul, mul, recompute, reshape, slice, type Tensor, tensor3d, zeros } from '@weftjs/tensor'
-import { mapped, scale, sum } from '@weftjs/weight'
+import { expandDims, fill, matMul, mul, reshape, slice, type Tensor, tensor3d, transpose, zeros } from '@weftjs/tensor'
+import { compose, dense, made, mapped, scale, sum } from '@weftjs/weight'
 import { droppedWhile, mustBeChance } from './shared/dropped.ts'
 import { type Bases, basisA, basisB } from './shared/random-bases.ts'
 import { mustBeNumber, mustBeWhole, mustFit } from './shared/start.ts'
@@ -57,26 +57,26 @@ export const randlora = (options: RandloraOptions = {}): Adapter<RandloraState> 
       const gamma = fill([N, m], 1 / Math.max(N, m)) as Tensor2D
       return { state: { lambda: zeros([r, N]) as Tensor2D, gamma } }
     },
-    // of full rank: N·r ≥ m, so that its two products are as large as the base's own and a step costs three of LoRA's
+    // of full rank, N·r ≥ m: its two products are as large as the base's own, and their gradients take three more; so a step
+    // takes three or four of LoRA's. The scaled A, as large as m·m, is made for each product and not held.
     weight: (base, { lambda, gamma }, ctx) => {
+      const input = base.shape[1]
       const { m, M, N } = sizes(base.shape, r)
-      const onOut = base.shape[1] !== m
-      const both = (): [a: Tensor, b: Tensor] => {
-        const a = slice(ctx.shared['a'] as Tensor3D, [0, 0, 0], [r, 1, m]) // [r, 1, m]
-        const b = slice(ctx.shared['b'] as Tensor3D, [0, 0, 0], [M, N, r]) // [M, N, r]
-        // rows of A are counted with N innermost and columns of B with r innermost, as in PEFT: another pairing of random bases
-        return [reshape(mul(mul(expandDims(lambda, 2), a), gamma), [r * N, m]), reshape(b, [M, N * r])]
-      }
-      const apply = (x: Tensor): Tensor => {
-        const [a, b] = both()
-        const rows = reshape(x, [-1, base.shape[1]])
-        const y = onOut ? matMul(matMul(rows, b), a) : matMul(matMul(rows, a, false, true), b, false, true)
-        return reshape(y, [...x.shape.slice(0, -1), base.shape[0]])
-      }
-      // the scaled bases, as many numbers as W, are made again for the gradient rather than held
-      const delta = mapped(base.shape, { lambda, gamma }, (x) =>
-        ctx.training ? recompute(apply, x, [lambda, gamma]) : apply(x),
+      const a = (): Tensor => slice(ctx.shared['a'] as Tensor3D, [0, 0, 0], [r, 1, m]) // [r, 1, m]
+      const b = reshape(slice(ctx.shared['b'] as Tensor3D, [0, 0, 0], [M, N, r]), [M, N * r]) as Tensor2D
+      // rows of A are counted with N innermost and columns of B with r innermost, as in PEFT: another pairing of random bases
+      const scaled = made([r * N, m], { lambda, gamma }, (p) => {
+        const all = mul(mul(expandDims(p['lambda']!, 2), a()), p['gamma']!) // [r, N, m]
+        return reshape(all, [r * N, m]) as Tensor2D
+      })
+      const turned = made([m, r * N], { lambda, gamma }, (p) => {
+        const columns = mul(transpose(a(), [2, 0, 1]), expandDims(transpose(p['gamma']!), 1)) // [m, r, N]
+        return reshape(mul(columns, p['lambda']!), [m, r * N]) as Tensor2D
+      })
+      const onInput = mapped([r * N, input], {}, (x) =>
+        reshape(matMul(reshape(x, [-1, input]), b), [...x.shape.slice(0, -1), r * N]),
       )
+      const delta = input === m ? compose(dense(b), scaled) : compose(turned, onInput) // [out, in]
       return sum(base, scale(alpha / r, droppedWhile(ctx, dropout, delta)))
     },
   }

@@ -1,5 +1,20 @@
 import type { Adapter, Site, Tensor1D, Weight } from '@weftjs/spec'
-import { add, cos, mul, ones, reshape, reverse, sin, slice, type Tensor, tensor1d, tile, zeros } from '@weftjs/tensor'
+import {
+  add,
+  cos,
+  defineKernel,
+  gather,
+  mul,
+  ones,
+  reshape,
+  sin,
+  slice,
+  type Tensor,
+  tensor1d,
+  tensor2d,
+  tile,
+  zeros,
+} from '@weftjs/tensor'
 import { compose, mapped } from '@weftjs/weight'
 import { mustBeWhole } from './shared/start.ts'
 
@@ -19,11 +34,19 @@ export interface RoadState extends Record<string, Tensor> {
 /** numbers that train at a site: variant·out */
 export const trainable = ({ out }: Site, { variant = 1 }: RoadOptions = {}): number => variant * out
 
+/** the halves of each group exchanged: halves [n, 2, group/2] */
+const exchanged = defineKernel<{ halves: Tensor }, object>({
+  name: 'ExchangeHalves',
+  plain: ({ halves }) => gather(halves, tensor1d([1, 0], 'int32'), 1),
+  keeps: () => [],
+  gradient: ({ dy }) => ({ halves: gather(dy, tensor1d([1, 0], 'int32'), 1) }),
+})
+
 /** y·c + J·y·s, J(y₁, y₂) = (−y₂, y₁) for the halves of each group: y [..., out], c and s [out] */
 const turned = (y: Tensor, c: Tensor, s: Tensor, group: number): Tensor => {
-  const halves = reshape(y, [-1, 2, group / 2])
-  const sign = tensor1d([-1, 1]) // of the halves, after they are exchanged
-  return add(mul(y, c), mul(reshape(mul(reverse(halves, 1), reshape(sign, [2, 1])), y.shape), s))
+  const partner = reshape(exchanged({ halves: reshape(y, [-1, 2, group / 2]) }, {}), y.shape)
+  const signed = reshape(mul(reshape(s, [-1, 2, group / 2]), tensor2d([-1, 1], [2, 1])), [-1]) // [out]
+  return add(mul(y, c), mul(partner, signed))
 }
 
 /** R·W, R = α·(cos θ, −sin θ; sin θ, cos θ) for pairs of outputs, θ zero and α one  —  Liao et al., arXiv:2409.00119 */

@@ -54,6 +54,7 @@ export const vera = (options: VeraOptions = {}): Adapter<VeraState> => {
       shared('b', kaiming(out, r, r * input)) // [out of all, r]
       return { state: { d: fill([r], initial) as Tensor1D, b: zeros([weight!.shape[0]]) as Tensor1D } }
     },
+    // ranks of hundreds: at r near half of in, its two products are as large as the base's own, so a step may take two of LoRA's
     weight: (base, { d, b }, ctx) => {
       const [out, input] = base.shape
       const [a, big] = [ctx.shared['a']!, ctx.shared['b']!]
