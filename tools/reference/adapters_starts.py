@@ -157,8 +157,13 @@ def starts():
         where = dict(target_modules=["q_proj", "down_proj"]) if name == "eva" else ONE
         model = started("llama3", dict(**options, **R, **where), x)
         for module, a, b, s in factors(model):
-            # of EVA, B is zero: the projector on its directions
-            tensors[f"{name}.{module}"] = a.T @ a if name == "eva" else s * b @ a
+            # of EVA, B is zero; LoRA-GA pairs vectors of different triples, whose signs are free: what does not depend on signs
+            if name == "eva" or name.startswith("lora-ga"):
+                tensors[f"{name}.{module}"] = a.T @ a
+            if name.startswith("lora-ga"):
+                tensors[f"{name}-b.{module}"] = b @ b.T
+            elif name != "eva":
+                tensors[f"{name}.{module}"] = s * b @ a
         about[name] = [f"{module}: rank {a.shape[0]}" for module, a, _, _ in factors(model)]
     model = started("llama3", dict(kasa_config=KasaConfig(), **R, **ONE), x)
     with torch.no_grad():
