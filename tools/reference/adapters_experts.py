@@ -1,6 +1,6 @@
 """PEFT's LoRA beyond linears: fused experts, activated LoRA, replicated layers, tables, larger vocabularies, names.
 
-adapters_experts.py [NAME...]
+adapters_experts.py [NAME...]; adapters_experts.py check [NAME...] for what from-weft-experts.ts has written
 """
 
 import json
@@ -11,7 +11,9 @@ import zlib
 from common import FIXTURES, ids, seed, versions, write  # first: it keeps the hub offline
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.utils.save_and_load import get_peft_model_state_dict
+from safetensors import safe_open
 from transformers import AutoModelForCausalLM
 
 ALL = dict(task_type="CAUSAL_LM", init_lora_weights=False, lora_dropout=0.0)
@@ -128,6 +130,39 @@ def named():
     print("named", sorted(str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file()))
 
 
+CHECKED = [
+    "experts", "experts-router", "experts-apart", "alora", "replicated", "positions", "vocabulary", "vocabulary-embedding",
+]
+
+
+def check(name):
+    """Logits of the real PEFT with an adapter that Weft wrote."""
+    folder = FIXTURES / "peft" / f"from-weft-{name}"
+    base = json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
+    seed(11)
+    g = torch.Generator().manual_seed(zlib.crc32(name.encode()) % 100000)
+    model = load(base)
+    x = ids(2, 12, model.config.vocab_size, g)
+    x[0, 5:7] = torch.tensor([7, 9])
+    with torch.no_grad():
+        plain = model(x).logits
+    if name.startswith("vocabulary"):
+        model.resize_token_embeddings(100, mean_resizing=False)
+        x[1, 3] = 98
+    model = PeftModel.from_pretrained(model, folder).eval()
+    with torch.no_grad():
+        logits = model(x).logits
+    change = (logits[..., : plain.shape[-1]] - plain).abs()[0].max().item()
+    write(folder / "reference.safetensors", {"input_ids": x, "logits": logits}, made_by="tools/reference/adapters_experts.py", base=base, **versions("peft"))
+    with safe_open(folder / "adapter_model.safetensors", "pt") as f:
+        odd = set(f.keys()) ^ set(get_peft_model_state_dict(model))
+    print(f"from-weft-{name} on {base}: largest change of a logit {change:.2f}; keys that only one writes: {sorted(odd)[:6] or 'none'}")
+
+
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["check"]:
+        for wanted in sys.argv[2:] or CHECKED:
+            check(wanted)
+        sys.exit()
     for wanted in sys.argv[1:] or [*ADAPTERS, "named"]:
         named() if wanted == "named" else make(wanted)

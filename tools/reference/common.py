@@ -59,7 +59,8 @@ def perturb(model: torch.nn.Module, generator: torch.Generator) -> None:
             elif "embed" in name or "wte" in name or "wpe" in name:
                 p.copy_((0.1 if gemma else 0.2 if tied else 0.4) * noise)
             else:
-                fan_in = p.shape[0] if model.config.model_type == "gpt2" else p[0].numel()
+                # of an expert's matrix the last axis, of a patch all but the first
+                fan_in = p.shape[0] if model.config.model_type == "gpt2" else p.shape[-1] if p.ndim == 3 else p[0].numel()
                 gain = 2.5 if any(part in name for part in loud) else 1.1
                 p.copy_(noise * gain / fan_in**0.5)
 

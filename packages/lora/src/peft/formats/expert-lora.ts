@@ -4,7 +4,7 @@ import { type ExpertLoraOptions, expertLora, sharedA } from '../../expert-lora.t
 import { type LoraOptions, loraScale } from '../../lora.ts'
 import { type Held, number, type PeftFormat, type Stack, whole } from '../format.ts'
 import { peftTargets } from '../target.ts'
-import { format as lora, loraFields, loraInert, loraParts } from './lora.ts'
+import { anyRank, format as lora, loraFields, loraInert, loraParts, tidied } from './lora.ts'
 
 const { target_parameters: _, ...inert } = loraInert
 const { dropout: __, loraBias: ___, ...fields } = loraFields
@@ -13,8 +13,8 @@ const isList = (v: unknown): v is readonly string[] => Array.isArray(v) && v.len
 const rankOf = ({ state }: Held): number => state['b']!.shape[1]!
 const alphaOf = (held: Held): number => {
   const options = (held.adapter.options ?? {}) as LoraOptions
-  const alpha = loraScale(options)(held.site).factor * (options.rslora ? Math.sqrt(rankOf(held)) : rankOf(held))
-  return Math.abs(alpha - Math.round(alpha)) < 1e-9 * Math.abs(alpha) ? Math.round(alpha) : alpha
+  const { factor } = loraScale(options)(held.site)
+  return tidied(factor * (options.rslora ? Math.sqrt(rankOf(held)) : rankOf(held)))
 }
 
 /** what target_parameters calls the matrix, by itself or among others */
@@ -75,6 +75,11 @@ export const format: PeftFormat = {
   },
   inert: { ...inert, lora_dropout: [0], lora_bias: [false], fan_in_fan_out: [false] },
   fixed: { lora_dropout: 0, lora_bias: false, fan_in_fan_out: false },
+  options: (config, targets) =>
+    anyRank(
+      config,
+      targets.map((s) => (s.fused ? { ...s, module: s.fused.parameter } : s)),
+    ),
   make: (options) => expertLora(options as ExpertLoraOptions),
   check: ({ target_parameters: list }) => {
     const odd = (list as readonly unknown[]).findIndex((p) => typeof p !== 'string')
