@@ -68,7 +68,7 @@ def stir(model, g, far):
 
 def budget(model, x, steps, tensors):
     """AdaLoRA's own training, with what goes in and what comes out of its allocator"""
-    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.5)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.02)
     losses = []
     for step in range(1, steps + 1):
         model.train()

@@ -3,17 +3,16 @@ import {
   add,
   div,
   fill,
+  gatherRows,
   log,
   matMul,
   mul,
   numbersNow,
-  oneHot,
   reshape,
   sigmoid,
   sub,
   type Tensor,
   tensor1d,
-  toFloat,
   sum as total,
   transpose,
   zeros,
@@ -91,11 +90,11 @@ export const poly = (options: PolyOptions = {}): Adapter<PolyState> => {
     return div(open, add(total(open, -1, true), 1e-12))
   }
   /** Aᵗ [n, in, r] and Bᵗ [n, r, out] of the rows */
-  const mixed = ({ a, b, z }: PolyState, rows: Tensor, ctx: RunContext): [Tensor, Tensor] => {
+  const mixed = ({ a, b }: PolyState, rows: Tensor, ctx: RunContext): [Tensor, Tensor] => {
     const n = rows.shape[0]!
     const [, , part, r] = a.shape
     const [, , , piece] = b.shape
-    const w = transpose(gates(matMul(rows, z), ctx), [1, 0, 2]) // [h, n, m]
+    const w = transpose(gates(rows, ctx), [1, 0, 2]) // [h, n, m]
     const of = (t: Tensor4D, size: number): Tensor => matMul(w, reshape(t, [heads, skills, size])) // [h, n, size]
     const A = transpose(reshape(of(a, part * r), [heads, n, part, r]), [1, 0, 2, 3])
     const B = transpose(reshape(of(b, r * piece), [heads, n, r, piece]), [1, 2, 0, 3])
@@ -122,8 +121,8 @@ export const poly = (options: PolyOptions = {}): Adapter<PolyState> => {
       const which = tasksOf(ctx)
       const s = alpha / rank
       const one = typeof which === 'number'
-      const rows = oneHot((one ? tensor1d([which], 'int32') : which) as never, tasks) // [n, T]
-      const [A, B] = mixed(state, toFloat(rows), ctx)
+      const rows = gatherRows(state.z, one ? tensor1d([which], 'int32') : which) // [n, h·m]
+      const [A, B] = mixed(state, rows, ctx)
       if (one) {
         const [a, b] = [A, B].map((t) => transpose(reshape(t, t.shape.slice(1) as [number, number]))) as [
           Tensor2D,
