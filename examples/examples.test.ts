@@ -6,10 +6,14 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 /** what a program prints; it must end well */
-const run = (file: string, env: Record<string, string> = {}): Promise<string> =>
+const run = (
+  file: string,
+  env: Record<string, string> = {},
+  { args: more = [], cwd = root }: { args?: string[]; cwd?: string } = {},
+): Promise<string> =>
   new Promise((done, fail) => {
-    const args = ['--import', 'tsx', '--conditions=@weftjs/source', file]
-    const child = spawn(process.execPath, args, { cwd: root, env: { ...process.env, ...env } })
+    const args = ['--import', 'tsx', '--conditions=@weftjs/source', file, ...more]
+    const child = spawn(process.execPath, args, { cwd, env: { ...process.env, ...env } })
     let [out, all] = ['', '']
     child.stdout.on('data', (d) => {
       out += d
@@ -58,6 +62,35 @@ describe('examples', () => {
     expect(Number(/trained: ([\d.]+)/.exec(out)![1])).toBeGreaterThan(0.01)
     expect(Number(/folded: (\S+) apart/.exec(out)![1])).toBeLessThan(1e-4)
   })
+})
+
+describe('a method in a package of its own', () => {
+  let out: string
+  beforeAll(async () => {
+    await mkdir(join(root, '.cache'), { recursive: true })
+    out = await mkdtemp(join(root, '.cache', 'diagonals-'))
+  })
+  afterAll(() => rm(out, { recursive: true, force: true }))
+  const weft = (...args: string[]): Promise<string> =>
+    run(join(root, 'packages/cli/test/run.ts'), {}, { args, cwd: join(root, 'examples/weft-adapter-diagonals') })
+
+  it('trains from the command line by the name of the package, and what it saves is read again', async () => {
+    const short = ['--set', 'train.steps=12', '--set', 'train.length=32', '--set', 'train.batch=2', '--backend', 'wasm']
+    await weft('finetune', 'run.yaml', ...short, '--out', out)
+    const log = (await readFile(join(out, 'log.jsonl'), 'utf8')).trim().split('\n')
+    const loss = log.map((line) => (JSON.parse(line) as { loss: number }).loss)
+    expect(loss.slice(-4).reduce((a, b) => a + b)).toBeLessThan(loss.slice(0, 4).reduce((a, b) => a + b))
+    const config = JSON.parse(await readFile(join(out, 'adapter_config.json'), 'utf8'))
+    expect(config).toMatchObject({
+      ...{ peft_type: 'WEFT_DIAGONALS', weft_options: { pairs: 4, scale: 1 }, weft_package: 'weft-adapter-diagonals' },
+    })
+    const score = async (...more: string[]): Promise<number> =>
+      JSON.parse(await weft('score', 'mini', '--text', 'The sea is a grey cat.', '--json', '--backend', 'wasm', ...more))
+        .loss
+    const [tuned, plain] = [await score('--adapter', out), await score()]
+    expect(tuned).not.toBe(plain)
+    expect(JSON.parse(await weft('inspect', out, '--json'))).toMatchObject({ kind: 'adapter', method: 'diagonals' })
+  }, 180_000)
 })
 
 describe('the README', () => {

@@ -8,6 +8,11 @@ const conditions = (): ReadonlySet<string> => {
   return new Set([...own, 'node', 'import', 'module-sync', 'default'])
 }
 
+interface Manifest {
+  readonly name?: string
+  readonly exports?: Exports
+  readonly main?: string
+}
 type Exports = string | null | readonly Exports[] | { readonly [key: string]: Exports }
 
 const pick = (target: Exports | undefined, accepted: ReadonlySet<string>, star: string): string | undefined => {
@@ -24,11 +29,7 @@ const pick = (target: Exports | undefined, accepted: ReadonlySet<string>, star: 
 }
 
 /** the file behind `.` or `./sub` by the rules of package.json's exports */
-const entryOf = (
-  { exports, main }: { exports?: Exports; main?: string },
-  subpath: string,
-  accepted: ReadonlySet<string>,
-): string | undefined => {
+const entryOf = ({ exports, main }: Manifest, subpath: string, accepted: ReadonlySet<string>): string | undefined => {
   if (exports === undefined) return subpath === '.' ? (main ?? 'index.js') : subpath
   const keyed = typeof exports === 'object' && exports && Object.keys(exports).some((k) => k.startsWith('.'))
   const map = (keyed ? exports : { '.': exports }) as Readonly<Record<string, Exports>>
@@ -42,9 +43,20 @@ const entryOf = (
   return undefined
 }
 
-/** Where a package is installed, seen from a folder: its own folder, or undefined. */
+const manifestOf = async (folder: string): Promise<Manifest | undefined> => {
+  const text = await readFile(join(folder, 'package.json'), 'utf8').catch(() => undefined)
+  try {
+    return text === undefined ? undefined : (JSON.parse(text) as Manifest)
+  } catch {
+    return undefined // somebody's, and not asked for
+  }
+}
+
+/** Where a package is, seen from a folder: around that folder, as Node has it, or installed; or undefined. */
 const installed = async (name: string, from: string): Promise<string | undefined> => {
   for (let folder = resolve(from); ; folder = dirname(folder)) {
+    const own = await manifestOf(folder)
+    if (own?.name === name && own.exports !== undefined) return folder
     const here = join(folder, 'node_modules', name)
     if (await stat(join(here, 'package.json')).catch(() => undefined)) return here
     if (dirname(folder) === folder) return undefined
@@ -80,10 +92,7 @@ export const findModule = async (name: string, folders: readonly string[]): Prom
   for (const folder of folders) {
     const home = await installed(pkg, folder)
     if (home === undefined) continue
-    const manifest = JSON.parse(await readFile(join(home, 'package.json'), 'utf8')) as {
-      exports?: Exports
-      main?: string
-    }
+    const manifest = (await manifestOf(home)) ?? {}
     const accepted = conditions()
     const tries = [
       ...(rest ? [{ subpath: `./${rest}`, wanted: undefined }] : []),

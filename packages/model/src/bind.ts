@@ -92,6 +92,10 @@ const startAll = (
         sites: here,
         shared: (key, make, { trains = false } = {}) => {
           if (!common.has(key)) {
+            if (`${name}.shared.${key}` in { ...params, ...constants })
+              throw new Error(
+                `${site.name}: two adapters named '${name}' have a '${key}' of their own for all their sites; give one of them a 'name'`,
+              )
             const made = make(rng.fork(`${name}.shared.${key}`))
             common.set(key, made)
             ;(trains ? params : constants)[`${name}.shared.${key}`] = made

@@ -121,6 +121,10 @@ describe('adding, deleting, renaming', () => {
     expect(() => addAdapters(common1, [{ adapter: common, at: 'blocks.1.mlp' }], rng(1))).toThrow(
       'common.shared.gain is there already',
     )
+    const halves = ['blocks.0.mlp', 'blocks.1.mlp'].map((at) => ({ adapter: common, at }))
+    expect(() => attach(network, halves, rng(1))).toThrow(
+      "blocks.1.mlp: two adapters named 'common' have a 'gain' of their own for all their sites; give one of them a 'name'",
+    )
     expect(() => deleteAdapters(first, ['lo'])).toThrow("there is no adapter 'lo' here; there are low")
     expect(() => renameAdapters(first, { x: 'y' })).toThrow("there is no adapter 'x' here")
     expect(() => renameAdapters(first, { low: 'whole' })).toThrow("'whole' stands for")
