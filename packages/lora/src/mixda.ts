@@ -75,6 +75,7 @@ export const mixda = (options: MixdaOptions = {}): Adapter<MixdaState> => {
   if (domain !== undefined && !(Number.isInteger(domain) && domain >= 0 && domain < domains))
     throw new Error(`mixda: domain ${domain} is not one of ${domains}, counted from 0`)
   /** softmax over K + 1 parts: [B, T, K + 1], or [B, 1, K + 1] */
+  // m·g + 2·g² products for each token, g = 768: as many as a small model's block has, which is why the paper adapts two layers
   const gates = (z: Tensor, s: MixdaState, ctx: RunContext): Tensor => {
     const [B, T, m] = z.shape as [number, number, number]
     const last = (options.gate ?? (ctx.site.block?.causal ? 'token' : 'last')) === 'last'
