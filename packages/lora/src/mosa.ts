@@ -63,6 +63,7 @@ export const mosa = (options: MosaOptions = {}): Adapter<MosaState> => {
   if (!ACTIVATIONS.includes(activation))
     throw new Error(`mosa: there is no activation '${activation}'; there are ${ACTIVATIONS.join(', ')}`)
   // the copies differ from their start only where their own part lies, so that one tensor holds them all
+  // (a part that is not drawn has the gradient 0, under which an optimizer's momentum still moves it a little; its own copy would rest)
   const factor = merge === 'mean' ? 1 / experts : 1
   /** the part of t that this pass draws, or all parts as one */
   const acting = (t: Tensor, owner: Tensor, part: Tensor | undefined, start?: Tensor): Tensor => {

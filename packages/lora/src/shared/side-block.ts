@@ -20,7 +20,7 @@ import {
 } from '@weftjs/tensor'
 import { kaiming } from './start.ts'
 
-/** A block like those of the model, but narrower: every width over r, as many heads. */
+/** A block of Llama's kind, whatever the model's: with as many heads, and narrower. */
 export interface SideBlock extends Record<string, Tensor> {
   norm1: Tensor
   q: Tensor2D
