@@ -1,5 +1,5 @@
 import type { Adapter, RunContext, Site, Tensor, Tensor2D, Tensor3D } from '@weftjs/spec'
-import { add, gather, linear, matMul, mul, stack, zeros } from '@weftjs/tensor'
+import { add, gather, linear, matMul, mul, stack, tile, zeros } from '@weftjs/tensor'
 import { lowRank, scale, sum } from '@weftjs/weight'
 import { droppedWhile, mustBeChance } from './shared/dropped.ts'
 import { kaiming, mustBeNumber, mustBeWhole, mustFit } from './shared/start.ts'
@@ -43,7 +43,7 @@ export const trainable = (site: Site, { rank = 64, tasks = 0, taskRank = 4 }: Mt
  * W·x + s·B·A·x for all tasks, and W·x + sₜ·Bₜ·Aₜ·xₜ for each in the last block  —  Agiza et al., arXiv:2403.20320
  *
  * The frozen matrix always reads the shared stream x, a task's own factors the stream xₜ, which begins at the attention's
- * output and ends with the block. `inputs.task` [B] int32 says whose stream each row of the batch leaves with; where there
+ * output and ends with the block. `inputs.task` [B] int32 (or [1], for all) says whose stream each row of the batch leaves with; where there
  * is one task it may be left out. The block runs twice, once for either stream: that is the method's mathematics.
  */
 export const mtlora = (options: MtloraOptions = {}): Adapter<MtloraState> => {
@@ -61,7 +61,7 @@ export const mtlora = (options: MtloraOptions = {}): Adapter<MtloraState> => {
   }
   const taskOf = ({ inputs, site }: RunContext, rows: number): Tensor => {
     const { task } = inputs
-    if (task && (task.shape.join() !== String(rows) || task.dtype !== 'int32'))
+    if (task && ((task.size !== rows && task.size !== 1) || task.rank !== 1 || task.dtype !== 'int32'))
       throw new Error(
         `${site.name}: 'task' is [${task.shape}] of ${task.dtype}; give the number of each row's task, [${rows}] of int32`,
       )
@@ -69,7 +69,8 @@ export const mtlora = (options: MtloraOptions = {}): Adapter<MtloraState> => {
       throw new Error(
         `${site.name}: ${tasks} tasks branch off here, and the inputs have no 'task'; give the number of each row's task, [${rows}] of int32`,
       )
-    return task ?? zeros([rows], 'int32')
+    if (!task) return zeros([rows], 'int32')
+    return task.size === rows ? task : tile(task, [rows])
   }
   /** the shared stream first, which leaves what the frozen matrices gave; then each row's own */
   const streams = (next: (x: Tensor) => Tensor, x: Tensor, ctx: RunContext): Tensor => {

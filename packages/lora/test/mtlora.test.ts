@@ -83,6 +83,7 @@ describe('mtlora', () => {
     expect(distance(part(mixed!, 0), part(two!, 0))).toBeLessThan(1e-5)
     expect(distance(part(mixed!, 1), part(zero!, 1))).toBeLessThan(1e-5)
     expect(distance(part(zero!, 0), part(two!, 0))).toBeGreaterThan(0.01)
+    expect(distance(await logits(tuned, params, { task: tasks(2) }), two!)).toBe(0)
     // what is task 2's does not learn from rows of others
     const { grads } = backprop(
       (p) => sum(mul(tuned.forward(p, { ids, task: tasks(0, 1) }).logits, 0.1)) as never,
@@ -136,8 +137,8 @@ describe('mtlora', () => {
     expect(() => tuned.forward(tuned.params, { ids })).toThrow(
       "blocks.1: 2 tasks branch off here, and the inputs have no 'task'; give the number of each row's task, [2] of int32",
     )
-    expect(() => tuned.forward(tuned.params, { ids, task: tasks(1) })).toThrow(
-      "blocks.1: 'task' is [1] of int32; give the number of each row's task, [2] of int32",
+    expect(() => tuned.forward(tuned.params, { ids, task: tasks(1, 0, 1) })).toThrow(
+      "blocks.1: 'task' is [3] of int32; give the number of each row's task, [2] of int32",
     )
     expect(() => tune({ tasks: 2 }, [...at, 'blocks.1.attn'])).toThrow(
       'blocks.1.attn: there is no weight here to adapt; narrow "at" to linear sites',

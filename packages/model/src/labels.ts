@@ -36,7 +36,7 @@ export interface LabelHeadOptions {
 }
 
 /**
- * A head of `labels` classes in place of the one over the vocabulary, with or without the causal mask: W_c·h of each token, pooled  —  Li et al., arXiv:2310.01208
+ * pool(W_c·h) in place of the logits over the vocabulary, h of each token, with or without the causal mask  —  Li et al., arXiv:2310.01208
  *
  * It saves as transformers' own `...ForSequenceClassification` or `...ForTokenClassification`, of which the first always
  * takes the last token (`classifier_pooling` is read here alone) and both read `is_causal`. Train the head by

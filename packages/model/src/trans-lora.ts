@@ -32,9 +32,9 @@ export interface Transferred<X, Y> {
 const keyOf = (x: unknown): string => (typeof x === 'string' ? x : JSON.stringify(x))
 
 /**
- * Data for an adapter on another base, without the task's data: x ~ target(seeds), kept where discriminator(x) > ½, y = (source + adapter)(x)  —  Wang et al., arXiv:2405.17258
+ * (x, y) for an adapter on another base: x ~ target(seeds), kept where discriminator(x) > ½, y = (source + adapter)(x)  —  Wang et al., arXiv:2405.17258
  *
- * Train the target's adapter, of any kind, on what comes back. The same rng gives the same examples. Inputs are made and
+ * The task's own data is not needed: some inputs as seeds are. Train the target's adapter, of any kind, on what comes back. The same rng gives the same examples. Inputs are made and
  * judged first and answered after, so that the two bases need not be held at once.
  * @family lora
  * @throws Error without a seed, and where the budget ends before anything was taken, with the rate of acceptance

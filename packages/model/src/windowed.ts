@@ -40,10 +40,10 @@ const from = (x: Tensor, a: number): Tensor =>
   slice(x, [0, 0, a, 0], [x.shape[0]!, x.shape[1]!, x.shape[2]! - a, x.shape[3]!])
 
 /**
- * Loss and exact gradients of adapters, a window of tokens at a time: forward with keys and values kept, backward from the
- * last window to the first, each run again from what was kept  —  Oliaro et al., arXiv:2402.18789
+ * ∂L/∂θ of adapters, exact, by windows of tokens: forward with keys and values kept, backward from the last to the first  —  Oliaro et al., arXiv:2402.18789
  *
- * What is held is keys, values and their gradients, and the activations of one window: with windows of w tokens of S about
+ * Each window is run again in the backward pass, and asks the windows before it for the slopes of their keys and values.
+ * What is held is keys, values and their slopes, and the activations of one window: with windows of w tokens of S about
  * w/S of what a whole pass keeps. It costs a second forward pass. Windows of S tokens are ordinary backpropagation.
  * @family lora
  * @throws Error for a window below 1, packed rows, models that are no decoders, adapters that add to the loss
