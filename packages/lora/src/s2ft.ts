@@ -1,4 +1,4 @@
-import type { Adapter, Network, Site, Tensor2D, Weight } from '@weftjs/spec'
+import type { Adapter, Network, Site, Tensor1D, Tensor2D, Weight } from '@weftjs/spec'
 import {
   gather,
   rng as newRng,
@@ -26,8 +26,8 @@ export interface S2ftOptions {
 export interface S2ftState extends Record<string, Tensor> {
   /** V: columns [out, c] of a matrix that reads the units (o, down), rows [c, in] of one that makes them (v, up, gate) */
   v: Tensor2D
-  /** where they stand, one-hot [c, in] or [c, out], frozen; none in front */
-  at?: Tensor2D
+  /** which columns or rows they are [c] int32, frozen; none in front */
+  at?: Tensor1D
 }
 
 /** the units that a matrix makes (axis 0) or reads (1): their group, how many, and how wide each is here */
@@ -98,22 +98,23 @@ export const s2ft = (options: S2ftOptions = {}): Adapter<S2ftState> => {
       const c = places.length
       const v = zeros(axis ? [out, c] : [c, input]) as Tensor2D
       if (front) return { state: { v } }
-      const at = toFloat(oneHot(tensor1d(places, 'int32'), axis ? input : out)) as Tensor2D // [c, in] or [c, out]
-      return { state: { v, at }, trains: ['v'] }
+      return { state: { v, at: tensor1d(places, 'int32') }, trains: ['v'] }
     },
-    weight: (base, { v, at }, { site }) => {
-      const { axis } = unitsOf(site)
-      if (!at) return sum(base, slices(base.shape, axis ? 'columns' : 'rows', 0, v))
-      return sum(base, axis ? lowRank(v, at) : lowRank(transpose(at) as Tensor2D, v))
+    weight: (base, state, { site }) => {
+      if (!state.at) return sum(base, slices(base.shape, unitsOf(site).axis ? 'columns' : 'rows', 0, state.v))
+      const { b, a } = s2ftToLora(site, state)
+      return sum(base, lowRank(b, a))
     },
   }
 }
 
-/** what trained as LoRA's B [out, c] and A [c, in] with α = r = c, for the network as it was */
+/** what trains as LoRA's B [out, c] and A [c, in] with α = r = c, for the network as it was: one of them picks places */
 export const s2ftToLora = (site: Site, { v, at }: S2ftState): { b: Tensor2D; a: Tensor2D } => {
   if (!at)
     throw new Error(`${site.name}: a slice in front says not where its units were; attach without "front", with its v`)
-  return unitsOf(site).axis ? { b: v, a: at } : { b: transpose(at) as Tensor2D, a: v }
+  const { axis } = unitsOf(site)
+  const picked = toFloat(oneHot(at, site.weight!.shape[axis])) as Tensor2D // [c, in] or [c, out]
+  return axis ? { b: v, a: picked } : { b: transpose(picked) as Tensor2D, a: v }
 }
 
 /**

@@ -1,6 +1,6 @@
 import { attach, sitesOf, type Tuned } from '@weftjs/model'
 import type { Params, Tensor } from '@weftjs/spec'
-import { add, backprop, countParams, cpu, linear, mapParams, rng, sum, tensor } from '@weftjs/tensor'
+import { add, backprop, countParams, cpu, linear, mapParams, oneHot, rng, sum, tensor, toFloat } from '@weftjs/tensor'
 import { tinyLlama } from '@weftjs/testkit'
 import { lowRank, sum as plus } from '@weftjs/weight'
 import { describe, expect, it } from 'vitest'
@@ -96,7 +96,7 @@ describe('s2ft', () => {
     const loss = (t: Tuned) => (p: Params) => sum(linear(logits(t, p), rng(3).normal([1, 24]))) as never
     const [a, b] = [backprop(loss(tuned), tuned.params).grads, backprop(loss(whole), whole.params).grads]
     for (const { site, prefix } of tuned.bound) {
-      const at = tuned.constants[`${prefix}.at`]!
+      const at = toFloat(oneHot(tuned.constants[`${prefix}.at`] as never, 24))
       // G·Eᵀ
       expect(distance(a[`${prefix}.v`]!.dataSync(), linear(b[site.name]!, at).dataSync())).toBeLessThan(1e-4)
     }
