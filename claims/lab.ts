@@ -267,6 +267,7 @@ export const laboratory = async ({
     const kept = new Set(Object.values(base.weights).flatMap((w) => Object.values(w.parts)))
     for (const t of Object.values(base.vectors)) kept.add(t)
     const drop = [params, tuned.params, now.constants, tuned.constants].flatMap((p) => Object.values(p))
+    for (const { tensors } of Object.values(seen ?? {})) drop.push(...Object.values(tensors))
     dispose([...new Set(drop)].filter((t) => !kept.has(t) && !t.isDisposed))
     for (const b of tuned.bound)
       if (b.base) dispose(Object.values(b.base.parts).filter((t) => !kept.has(t) && !t.isDisposed))
