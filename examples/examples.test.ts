@@ -85,8 +85,9 @@ describe('a method in a package of its own', () => {
       ...{ peft_type: 'WEFT_DIAGONALS', weft_options: { pairs: 4, scale: 1 }, weft_package: 'weft-adapter-diagonals' },
     })
     const score = async (...more: string[]): Promise<number> =>
-      JSON.parse(await weft('score', 'mini', '--text', 'The sea is a grey cat.', '--json', '--backend', 'wasm', ...more))
-        .loss
+      JSON.parse(
+        await weft('score', 'mini', '--text', 'The sea is a grey cat.', '--json', '--backend', 'wasm', ...more),
+      ).loss
     const [tuned, plain] = [await score('--adapter', out), await score()]
     expect(tuned).not.toBe(plain)
     expect(JSON.parse(await weft('inspect', out, '--json'))).toMatchObject({ kind: 'adapter', method: 'diagonals' })

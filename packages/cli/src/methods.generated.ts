@@ -24,6 +24,7 @@ export const methods: readonly Method[] = [
     file: 'packages/lora/src/adalora.ts',
     subpath: '@weftjs/lora/adalora',
     options: ['alpha', 'b1', 'b2', 'dropout', 'every', 'final', 'orthogonal', 'rank', 'ranks', 'start', 'warm'],
+    peft: 'ADALORA',
   },
   {
     name: 'alora',
@@ -81,6 +82,7 @@ export const methods: readonly Method[] = [
     file: 'packages/lora/src/bone.ts',
     subpath: '@weftjs/lora/bone',
     options: ['rank', 'share'],
+    peft: 'MISS',
   },
   {
     name: 'c3a',
@@ -90,6 +92,7 @@ export const methods: readonly Method[] = [
     file: 'packages/lora/src/c3a.ts',
     subpath: '@weftjs/lora/c3a',
     options: ['block', 'blockPattern', 'init'],
+    peft: 'C3A',
   },
   {
     name: 'compacter',
@@ -128,6 +131,7 @@ export const methods: readonly Method[] = [
     file: 'packages/lora/src/delora.ts',
     subpath: '@weftjs/lora/delora',
     options: ['dropout', 'lambda', 'lambdaPattern', 'rank', 'rankPattern'],
+    peft: 'DELORA',
   },
   {
     name: 'did',
@@ -150,7 +154,7 @@ export const methods: readonly Method[] = [
   {
     name: 'dsee',
     family: 'lora',
-    equation: 'W + (α/r)·(B·A + S₂), S₂ zero but in N places; W may be pruned later',
+    equation: 'W + (α/r)·(B·A + S₂), S₂ zero but in N places; W is pruned afterwards',
     paper: 'Chen et al., arXiv:2111.00160',
     file: 'packages/lora/src/dsee.ts',
     subpath: '@weftjs/lora/dsee',
@@ -252,6 +256,16 @@ export const methods: readonly Method[] = [
     file: 'packages/lora/src/ia3.ts',
     subpath: '@weftjs/lora/ia3',
     options: ['feedforward'],
+    peft: 'IA3',
+  },
+  {
+    name: 'iaa',
+    family: 'lora',
+    equation: 'h + A(h) after each half of a block, and Block(h) + A(h) beside it',
+    paper: 'Ma et al., arXiv:2208.09847',
+    file: 'packages/lora/src/iaa.ts',
+    subpath: '@weftjs/lora/iaa',
+    options: ['activation', 'aside', 'carried', 'inside'],
   },
   {
     name: 'increLora',
@@ -296,11 +310,12 @@ export const methods: readonly Method[] = [
   {
     name: 'lnTuning',
     family: 'lora',
-    equation: 'γ + δγ, β + δβ: the norms alone train',
+    equation: 'γ, β of the norms train, and nothing else',
     paper: 'Zhao et al., arXiv:2312.11420',
     file: 'packages/lora/src/ln-tuning.ts',
     subpath: '@weftjs/lora/ln-tuning',
     options: [],
+    peft: 'LN_TUNING',
   },
   {
     name: 'loftq',
@@ -427,6 +442,7 @@ export const methods: readonly Method[] = [
     file: 'packages/lora/src/miss.ts',
     subpath: '@weftjs/lora/miss',
     options: ['dropout', 'mini', 'rank'],
+    peft: 'MISS',
   },
   {
     name: 'mixda',
@@ -465,6 +481,15 @@ export const methods: readonly Method[] = [
     file: 'packages/lora/src/mosa.ts',
     subpath: '@weftjs/lora/mosa',
     options: ['activation', 'by', 'experts', 'merge', 'place', 'scale', 'split', 'width'],
+  },
+  {
+    name: 'mtlora',
+    family: 'lora',
+    equation: 'W·x + s·B·A·x for all tasks, and W·x + sₜ·Bₜ·Aₜ·xₜ for each in the last block',
+    paper: 'Agiza et al., arXiv:2403.20320',
+    file: 'packages/lora/src/mtlora.ts',
+    subpath: '@weftjs/lora/mtlora',
+    options: ['addShared', 'dropout', 'rank', 'scale', 'taskRank', 'taskScale', 'tasks'],
   },
   {
     name: 'oft',
@@ -520,6 +545,7 @@ export const methods: readonly Method[] = [
     file: 'packages/lora/src/poly.ts',
     subpath: '@weftjs/lora/poly',
     options: ['alpha', 'heads', 'rank', 'relaxed', 'skills', 'task', 'tasks', 'trains'],
+    peft: 'POLY',
   },
   {
     name: 'polyhistor',
@@ -623,6 +649,7 @@ export const methods: readonly Method[] = [
     file: 'packages/lora/src/shira.ts',
     subpath: '@weftjs/lora/shira',
     options: ['rank'],
+    peft: 'SHIRA',
   },
   {
     name: 'spiel',
@@ -668,6 +695,7 @@ export const methods: readonly Method[] = [
     file: 'packages/lora/src/trainable-tokens.ts',
     subpath: '@weftjs/lora/trainable-tokens',
     options: ['tokens'],
+    peft: 'TRAINABLE_TOKENS',
   },
   {
     name: 'vbLora',
@@ -677,6 +705,7 @@ export const methods: readonly Method[] = [
     file: 'packages/lora/src/vb-lora.ts',
     subpath: '@weftjs/lora/vb-lora',
     options: ['bound', 'compact', 'dropout', 'length', 'rank', 'std', 'top', 'vectors'],
+    peft: 'VBLORA',
   },
   {
     name: 'vera',
@@ -720,6 +749,53 @@ export const methods: readonly Method[] = [
       'trainExperts',
       'width',
     ],
+  },
+  {
+    name: 'agreement',
+    family: 'lora',
+    equation: 'L(p) + λ·½·(KL(p‖q) + KL(q‖p)), p and q from two passes of one batch under different noise',
+    paper: 'Zhang et al., arXiv:2312.02923',
+    file: 'packages/model/src/agreement.ts',
+    subpath: '@weftjs/model',
+    options: ['head', 'headWeight', 'hidden', 'penalty', 'softcap'],
+  },
+  {
+    name: 'labelHead',
+    family: 'lora',
+    equation:
+      'pool(W_c·h) in place of the logits over the vocabulary, h of each token, with or without the causal mask',
+    paper: 'Li et al., arXiv:2310.01208',
+    file: 'packages/model/src/labels.ts',
+    subpath: '@weftjs/model',
+  },
+  {
+    name: 'prototypeHead',
+    family: 'lora',
+    equation:
+      'logit_c = Σⱼ max(w_cj, 0)·maxₚ relu(cos(z_p, P_cj)) + b_c: prototypes of a class look for their patch among the tokens of a frozen encoder',
+    paper: 'Rauch et al., arXiv:2504.12880',
+    file: 'packages/model/src/prototypes.ts',
+    subpath: '@weftjs/model',
+  },
+  {
+    name: 'transLora',
+    family: 'lora',
+    equation:
+      '(x, y) for an adapter on another base: x ~ target(seeds), kept where discriminator(x) > ½, y = (source + adapter)(x)',
+    paper: 'Wang et al., arXiv:2405.17258',
+    file: 'packages/model/src/trans-lora.ts',
+    subpath: '@weftjs/model',
+    options: [],
+  },
+  {
+    name: 'windowed',
+    family: 'lora',
+    equation:
+      '∂L/∂θ of adapters, exact, by windows of tokens: forward with keys and values kept, backward from the last to the first',
+    paper: 'Oliaro et al., arXiv:2402.18789',
+    file: 'packages/model/src/windowed.ts',
+    subpath: '@weftjs/model',
+    options: ['bound', 'constants', 'fold', 'forward', 'network', 'params', 'run', 'sites'],
   },
   {
     name: 'apetTensors',

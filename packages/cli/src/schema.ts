@@ -14,7 +14,7 @@ const train = z.strictObject({
   batch: count.default(8),
   /** tokens of a row */
   length: z.number().int().min(2).default(256),
-  optimizer: z.enum(['adamw', 'sgd']).default('adamw'),
+  optimizer: z.enum(['adamw', 'sgd', 'lora_plus', 'lora_fa']).default('adamw'),
   lr: positive.default(2e-4),
   schedule: z.enum(['constant', 'linear', 'cosine', 'wsd']).default('cosine'),
   /** steps over which the rate rises from 0 */
@@ -23,8 +23,11 @@ const train = z.strictObject({
   decay: natural.optional(),
   seed: z.number().int().min(0).max(0xffff_ffff).default(0),
   weight_decay: z.number().min(0).default(0.01),
-  /** of adamw */
+  /** of adamw and what is built on it */
   betas: z.tuple([fraction, fraction]).default([0.9, 0.999]),
+  /** of lora_plus: how many times as fast as A the factor B learns, and the rate of an embedding's factors */
+  ratio: positive.optional(),
+  embedding_lr: positive.optional(),
   /** of sgd */
   momentum: fraction.default(0),
   /** largest norm of the gradient */
@@ -123,7 +126,9 @@ export const pretrainFile = z.strictObject({
 
 /** Fields that mean something only where another has one of these values. */
 const ONLY: readonly (readonly [field: string, other: string, values: readonly string[]])[] = [
-  ['train.betas', 'train.optimizer', ['adamw']],
+  ['train.betas', 'train.optimizer', ['adamw', 'lora_plus', 'lora_fa']],
+  ['train.ratio', 'train.optimizer', ['lora_plus']],
+  ['train.embedding_lr', 'train.optimizer', ['lora_plus']],
   ['train.momentum', 'train.optimizer', ['sgd']],
   ['train.decay', 'train.schedule', ['wsd']],
   ['data.split', 'data.format', ['text']],

@@ -8,6 +8,8 @@ import {
   constant,
   cosine,
   linear,
+  loraFa,
+  loraPlus,
   type Schedule,
   type StepContext,
   sgd,
@@ -33,7 +35,7 @@ import type { TrainSettings } from './schema.ts'
 import { bar, clock, size, status, statusDone, warn } from './terminal.ts'
 import { versions } from './versions.ts'
 
-export interface Run {
+export interface Run extends TransformOptions {
   readonly command: 'finetune' | 'pretrain'
   readonly tuned: Tuned
   readonly identity: Identity
@@ -47,8 +49,6 @@ export interface Run {
   /** training batches from the one after the first `skip` */
   batches(skip: number): AsyncIterable<Batch>
   readonly validation: readonly Batch[]
-  /** weight decay spares the others */
-  decays?(name: string): boolean
 }
 
 export interface Outcome {
@@ -72,14 +72,27 @@ const scheduleOf = ({ schedule, lr, steps, warmup, decay }: TrainSettings): Sche
   return cosine(lr, { steps, warmup })
 }
 
+export interface TransformOptions {
+  /** weight decay spares the others */
+  decays?(name: string): boolean
+  /** s of a LoRA that adds s·B·A, by the name of B */
+  factor?(name: string): number
+}
+
 /** the optimizer of a run's settings */
-export const transformOf = (s: TrainSettings, decays?: (name: string) => boolean): Transform<unknown> => {
+export const transformOf = (s: TrainSettings, { decays, factor }: TransformOptions = {}): Transform<unknown> => {
   const lr = scheduleOf(s)
   const [b1, b2] = s.betas
-  const inner =
-    s.optimizer === 'sgd'
-      ? sgd({ lr, momentum: s.momentum, weightDecay: s.weight_decay })
-      : adamw({ lr, b1, b2, weightDecay: s.weight_decay, ...(decays && { decays }) })
+  const adam = { lr, b1, b2, weightDecay: s.weight_decay }
+  const { ratio, embedding_lr: embeddingLr } = s
+  const made: Readonly<Record<TrainSettings['optimizer'], () => Transform<any>>> = {
+    adamw: () => adamw({ ...adam, ...(decays && { decays }) }),
+    sgd: () => sgd({ lr, momentum: s.momentum, weightDecay: s.weight_decay }),
+    lora_plus: () =>
+      loraPlus({ ...adam, ...(ratio !== undefined && { ratio }), ...(embeddingLr !== undefined && { embeddingLr }) }),
+    lora_fa: () => loraFa({ ...adam, ...(factor && { factor }) }),
+  }
+  const inner = made[s.optimizer]()
   return (s.clip === undefined ? inner : chain(clipByGlobalNorm(s.clip), inner)) as Transform<unknown>
 }
 
@@ -103,7 +116,7 @@ const unmarked: StepSpans = { loss: (f) => f, transform: (t) => t, during: (_, f
 export const runTraining = async (run: Run): Promise<Outcome> => {
   const { tuned, identity, out, validation, backend } = run
   const settings = identity.settings.train
-  const transform = transformOf(settings, run.decays)
+  const transform = transformOf(settings, run)
   const lr = scheduleOf(settings)
   const { recompute = false } = settings
   if (settings.warmup > settings.steps)

@@ -27,6 +27,20 @@ const scored = async (model: string, ...adapters: string[]): Promise<number> => 
   return (JSON.parse(out) as { loss: number }).loss
 }
 
+it('adapters that need a deeper base or another vocabulary get one', async () => {
+  for (const name of ['replicated', 'vocabulary-frozen', 'alora']) {
+    const { code, out, err } = await weft([
+      ...['generate', llama3, '--ids', ids, '--max-tokens', '3', '--backend', 'cpu', '--json', '--adapter', peft(name)],
+    ])
+    expect(code, `${name}: ${err}`).toBe(0)
+    expect(out).toContain('ids')
+  }
+  const one = await scored(llama3, peft('replicated'))
+  expect(one).not.toBe(await scored(llama3))
+  const moe = join(fixtures, 'models', 'qwen3_moe')
+  expect(await scored(moe, peft('experts-both'))).not.toBe(await scored(moe))
+})
+
 describe('a run file with any method', () => {
   it.each([
     ['dora', { rank: 2, alpha: 4 }, {}],
@@ -144,6 +158,40 @@ describe('a run file with any method', () => {
     const folder = await entry([{ method: 'loftq', at: 'blocks.*.attn.q', rank: 4 }], { base: { codec: 'nf4' } })
     const { code, err } = await run(folder)
     expect(code, err).toBe(0)
+  })
+})
+
+describe('optimizers of LoRA', () => {
+  it('lora_plus and lora_fa train; A stays under lora_fa, and a factor of its own is needed', async () => {
+    const tensor = async (folder: string, kind: string): Promise<Float32Array> => {
+      const file = await openSafetensors(await fromFile(join(folder, 'adapter_model.safetensors')))
+      return file.floats(file.names.find((n) => n.includes(kind))!)
+    }
+    const folder = await entry([{ method: 'lora', at: 'blocks.*.attn.q', rank: 2, alpha: 6 }])
+    const of = async (name: string, ...more: string[]): Promise<string> => {
+      const out = join(folder, name)
+      const { code, err } = await run(folder, '--set', `train.optimizer=${name}`, ...more, '--out', out)
+      expect(code, err).toBe(0)
+      return out
+    }
+    const [plain, plus, fa] = [await of('adamw'), await of('lora_plus'), await of('lora_fa')]
+    expect(await tensor(plus, 'lora_B')).not.toEqual(await tensor(plain, 'lora_B'))
+    expect(await tensor(fa, 'lora_A')).not.toEqual(await tensor(plain, 'lora_A'))
+    const again = await run(
+      folder,
+      '--set',
+      'train.optimizer=lora_fa',
+      '--set',
+      'train.steps=1',
+      '--out',
+      join(folder, 'one'),
+    )
+    expect(again.code).toBe(0)
+    expect(await tensor(join(folder, 'one'), 'lora_A')).toEqual(await tensor(fa, 'lora_A'))
+    const odd = await run(await entry([{ method: 'ia3', at: 'blocks.*.attn.v' }]), '--set', 'train.optimizer=lora_fa')
+    expect(odd).toMatchObject({ code: 1, err: expect.stringContaining('lora_fa is for LoRA') })
+    const stray = await run(folder, '--set', 'train.ratio=3')
+    expect(stray.err).toContain('train.ratio: is only for train.optimizer: lora_plus, found adamw; leave it out')
   })
 })
 

@@ -74,7 +74,7 @@ describe('a wrong field is named with what was found and what belongs there', ()
     ['adapters={}', 'adapters: must be a list, found {}'],
     // choices
     ['data.format=prose', 'data.format: must be one of text, completion, chat, ids, found "prose"'],
-    ['train.optimizer=adam', 'train.optimizer: must be one of adamw, sgd, found "adam"'],
+    ['train.optimizer=adam', 'train.optimizer: must be one of adamw, sgd, lora_plus, lora_fa, found "adam"'],
     // names
     ['train.stpes=3', 'train.stpes: there is no such field; did you mean steps?'],
     ['trian.steps=3', 'trian: there is no such field; did you mean train?'],

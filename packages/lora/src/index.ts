@@ -32,8 +32,8 @@ export { type LoftqOptions, type LoftqState, loftq } from './loftq.ts'
 export { type LohaOptions, type LohaState, loha } from './loha.ts'
 export { type LokrOptions, type LokrState, lokr } from './lokr.ts'
 export { type LolduOptions, type LolduState, loldu } from './loldu.ts'
-export { type LoraGaOptions, type LoraGaState, loraGa } from './lora-ga.ts'
 export { type LoraOptions, type LoraState, lora } from './lora.ts'
+export { type LoraGaOptions, type LoraGaState, loraGa } from './lora-ga.ts'
 export { type LtSftOptions, type LtSftState, ltSft } from './lt-sft.ts'
 export { type MamOptions, type MamState, mam } from './mam.ts'
 export { type MissOptions, type MissState, miss } from './miss.ts'
@@ -41,7 +41,46 @@ export { type MixdaOptions, type MixdaState, mixda } from './mixda.ts'
 export { type MosaOptions, type MosaState, mosa } from './mosa.ts'
 export { type OftOptions, type OftState, oft } from './oft.ts'
 export { type OloraOptions, type OloraState, olora } from './olora.ts'
+// end of methods
+export { type AsPlainLoraOptions, asPlainLora } from './operations/as-plain-lora.ts'
+export { type Combination, type CombineOptions, combinations, combine } from './operations/combine.ts'
+export { compress, compressDense, rankFor, type Size } from './operations/compress.ts'
+export {
+  type Chosen,
+  type Delta,
+  deltasOf,
+  type ReadyLora,
+  readyLora,
+  type Standing,
+  scaleOf,
+  stacked,
+} from './operations/factors.ts'
+export { type HotSwapOptions, hotSwap } from './operations/hot-swap.ts'
+export {
+  type Extracted,
+  type ExtractOptions,
+  extractLora,
+  type ToLoraOptions,
+  toLora,
+} from './operations/to-lora.ts'
 export { type ParallelOptions, type ParallelState, parallel } from './parallel.ts'
+export { peftBase, replicationOf, type Surgeries } from './peft/base.ts'
+export { type Formats, formatOf, type PeftConfig, peftConfig, readPeftConfig } from './peft/config.ts'
+export type { Field, Held, Layout, Part, PeftFormat } from './peft/format.ts'
+export { formats } from './peft/formats/index.ts'
+export {
+  type Attached,
+  type FromPeft,
+  fromPeft,
+  type Loaded,
+  loadPeft,
+  type PeftTensor,
+  peftTensors,
+} from './peft/load.ts'
+export { adapterNames, namedAdapter } from './peft/named.ts'
+export { type Make, nativeMethod } from './peft/native.ts'
+export { peftConfigOf, type SavePeftOptions, savePeft, toPeft } from './peft/save.ts'
+export { type PeftTargets, peftTargets, peftTrained } from './peft/target.ts'
 export { type PissaOptions, type PissaState, pissa } from './pissa.ts'
 export { type PivotalOptions, type PivotalState, pivotal } from './pivotal.ts'
 export { type PolyOptions, type PolyState, poly } from './poly.ts'
@@ -62,41 +101,3 @@ export { type VbLoraOptions, type VbLoraState, vbLora } from './vb-lora.ts'
 export { type VeraOptions, type VeraState, vera } from './vera.ts'
 export { type Granularity, type VlPetOptions, type VlPetState, vlPet } from './vl-pet.ts'
 export { type XLoraOptions, type XLoraState, xLora } from './x-lora.ts'
-// end of methods
-export { type AsPlainLoraOptions, asPlainLora } from './operations/as-plain-lora.ts'
-export { type Combination, type CombineOptions, combinations, combine } from './operations/combine.ts'
-export { compress, compressDense, rankFor, type Size } from './operations/compress.ts'
-export {
-  type Chosen,
-  type Delta,
-  deltasOf,
-  type ReadyLora,
-  readyLora,
-  type Standing,
-  stacked,
-} from './operations/factors.ts'
-export { type HotSwapOptions, hotSwap } from './operations/hot-swap.ts'
-export {
-  type Extracted,
-  type ExtractOptions,
-  extractLora,
-  type ToLoraOptions,
-  toLora,
-} from './operations/to-lora.ts'
-export { peftBase, replicationOf, type Surgeries } from './peft/base.ts'
-export { type Formats, formatOf, type PeftConfig, peftConfig, readPeftConfig } from './peft/config.ts'
-export type { Field, Held, Layout, Part, PeftFormat } from './peft/format.ts'
-export { formats } from './peft/formats/index.ts'
-export {
-  type Attached,
-  type FromPeft,
-  fromPeft,
-  type Loaded,
-  loadPeft,
-  type PeftTensor,
-  peftTensors,
-} from './peft/load.ts'
-export { adapterNames, namedAdapter } from './peft/named.ts'
-export { type Make, nativeMethod } from './peft/native.ts'
-export { peftConfigOf, type SavePeftOptions, savePeft, toPeft } from './peft/save.ts'
-export { type PeftTargets, peftTargets, peftTrained } from './peft/target.ts'

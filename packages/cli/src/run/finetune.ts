@@ -1,6 +1,6 @@
 import { mkdir, readFile } from 'node:fs/promises'
 import { join, relative, resolve } from 'node:path'
-import { savePeft } from '@weftjs/lora'
+import { savePeft, scaleOf } from '@weftjs/lora'
 import {
   type Attachment,
   attach,
@@ -170,9 +170,10 @@ export const finetune = async (call: Call): Promise<number> => {
   warn(
     `training ${countParams(tuned.params).toLocaleString('en')} parameters in ${Object.keys(tuned.params).length} tensors of ${settings.model}`,
   )
+  const factor = settings.train.optimizer === 'lora_fa' ? await factorsOf(tuned) : undefined
   if (flag('estimate')) {
     const { batch, length, accumulate, recompute = false } = settings.train
-    const transform = transformOf(settings.train)
+    const transform = transformOf(settings.train, factor && { factor })
     const about = { transform, batch: [batch, length] as const, accumulate, recompute, consume: true }
     const estimated = await estimateMemory(tuned, about).finally(() => data.close())
     if (flag('json')) printJson(estimated)
@@ -195,6 +196,7 @@ export const finetune = async (call: Call): Promise<number> => {
       resume,
       restart,
       profile: flag('profile'),
+      ...(factor && { factor }),
       batches: (skip) => data.batches({ skip }),
       validation: settings.data.validation ? await kept(data.validation()) : [],
     },
@@ -204,6 +206,23 @@ export const finetune = async (call: Call): Promise<number> => {
         ? saveAdapters(tuned, params, out, { base: settings.model, ...attached })
         : save(tuned.fold(params), out, { from: folder }),
   )
+}
+
+/** s of each LoRA that adds s·B·A, by the name of its B. @throws Failure where nothing is of that kind */
+const factorsOf = async ({ bound, params }: Tuned): Promise<(name: string) => number> => {
+  const found = new Map<string, number>()
+  for (const b of bound) {
+    const state = Object.fromEntries(
+      b.keys.flatMap((k) => (params[`${b.prefix}.${k}`] ? [[k, params[`${b.prefix}.${k}`]!]] : [])),
+    )
+    const scale = await scaleOf(b, state)
+    if (scale) found.set(`${b.prefix}.b`, scale)
+  }
+  if (!found.size)
+    throw new Failure(
+      'train.optimizer: lora_fa is for LoRA, and no adapter here adds a product of two factors; choose adamw',
+    )
+  return (name) => found.get(name) ?? 1
 }
 
 /** the tensors of the first that the second does not have */

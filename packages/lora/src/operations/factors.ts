@@ -57,7 +57,7 @@ export const chosenBySite = (tuned: Standing, name: string | undefined): Map<Sit
 export const scaleOf = async (
   { site, adapter, base }: Standing['bound'][number],
   { a, b, ...rest }: Params,
-  shared: Params,
+  shared: Params = {},
 ): Promise<number | undefined> => {
   if (base || !adapter.weight || adapter.around || adapter.attend || adapter.vector || Object.keys(rest).length) return
   if (a?.rank !== 2 || b?.rank !== 2 || a.shape[0] !== b.shape[1]) return
