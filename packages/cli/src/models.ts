@@ -7,6 +7,7 @@ import {
   loadPeft,
   nativeMethod,
   type PeftConfig,
+  peftBase,
   readPeftConfig,
 } from '@weftjs/lora'
 import { miniFolder } from '@weftjs/mini'
@@ -17,6 +18,8 @@ import {
   loadNetwork,
   loadTokenizer,
   type ModelTokenizer,
+  replicateLayers,
+  resizeVocabulary,
   sitesOf,
   type TransformerConfig,
   type Tuned,
@@ -140,6 +143,11 @@ export const openAdapters = async (
   for (const path of folders) {
     const formats = await formatsFor(path)
     const config = await readPeftConfig(nodeFolder(path), formats)
+    base = await peftBase(nodeFolder(path), config, base, {
+      sites: sitesOf,
+      replicate: replicateLayers,
+      resize: resizeVocabulary,
+    })
     const start = fromPeft(config, base, sitesOf(base), formats)
     base = start.network
     const plain = start.attachments[0].adapter.name

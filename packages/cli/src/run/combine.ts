@@ -10,6 +10,7 @@ import {
   loadPeft,
   type PeftConfig,
   readPeftConfig,
+  replicationOf,
 } from '@weftjs/lora'
 import type { Site, Tensor2D, Weight } from '@weftjs/spec'
 import { rng, zeros } from '@weftjs/tensor'
@@ -68,7 +69,7 @@ const open = async (path: string): Promise<{ deltas: readonly Delta[]; config: P
   const beside = whole ?? (config.bias && config.bias !== 'none' ? `bias ${config.bias}` : undefined)
   if (beside)
     throw new Failure(`${path}: has trained more than LoRA (${beside}), which cannot be combined; fold it instead`)
-  const network = { config: {}, weights: {}, vectors: {} }
+  const network = { config: { replicated: replicationOf(config) }, weights: {}, vectors: {} }
   const [attachment] = fromPeft(config, network, sites).attachments
   const attached: Attached = standing(sites, attachment as never)
   const { params, constants } = await loadPeft(folder, attached)
