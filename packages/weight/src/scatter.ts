@@ -4,8 +4,8 @@ import { dense } from './dense.ts'
 import { know } from './known.ts'
 
 /**
- * S, zero but for k numbers: `values` [k], of which number i stands in row places[0, i] and column places[1, i]; `places`
- * [2, k] int32, by rows and each but once. Gradients of the values are gathered; no [out, in] outlives a product.
+ * S, zero but for k numbers: `values` [k], of which number i stands in row places[0, i] and column places[1, i] of `places`
+ * [2, k] int32; what meets in one place adds up. Gradients of the values are gathered, and no [out, in] outlives a product.
  */
 export const scatter = (shape: readonly [number, number], places: Tensor, values: Tensor1D): Weight => {
   if (places.rank !== 2 || places.shape[0] !== 2 || places.shape[1] !== values.size)
