@@ -10,6 +10,7 @@ from common import FIXTURES, ids, seed, versions, write  # first: it keeps the h
 import peft
 import torch
 from peft import LoraConfig, XLoraConfig, get_peft_model
+from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
 QV = dict(target_modules=["q_proj", "v_proj"])
@@ -164,6 +165,11 @@ def xlora(name):
     model.peft_config["default"].adapters = {"0": "0", "1": "1"}
     model.save_pretrained(folder / "gate")
     (folder / "gate" / "README.md").unlink(missing_ok=True)
+    # PEFT 0.21 takes the numbers in "layers.0" for names of adapters, and leaves these layers out: put them back
+    gate = {k: v.detach().clone() for k, v in model.state_dict().items() if "internal_xlora_classifier" in k}
+    save_file(gate, folder / "gate" / "adapter_model.safetensors", metadata={"format": "pt"})
+    for i in ("0", "1"):
+        shutil.rmtree(folder / "gate" / i)
     write(folder / "reference.safetensors", {"input_ids": x, "logits": logits, "gates": gates}, made_by="tools/reference/adapters_others.py", base=base, **versions("peft"))
     print(sorted(str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file()))
     tell(name, base, folder / "gate", (logits - base_logits).abs().max().item())

@@ -86,7 +86,7 @@ describe('adalora', () => {
       left.push(
         Object.entries(s.params)
           .filter(([n]) => n.endsWith('.e'))
-          .map(([, e]) => e.dataSync().reduce((c, v) => c + Number(v !== 0), 0)),
+          .map(([, e]) => Array.from(e.dataSync()).filter((v) => v !== 0).length),
       )
     const totals = left.map((ranks) => ranks.reduce((a, b) => a + b, 0))
     // trunc((32 − 8)·(1 − t/9)³ + 8), t up to 9, and 8 from there on
