@@ -16,8 +16,7 @@ export const trainable = (site: Site, { share = 0.1 }: PivotalOptions = {}): num
   Math.min(site.in * site.out, Math.ceil(share * site.in * site.out))
 
 /**
- * W + M ⊙ δ, M the share of W that full tuning moved most and δ how far, from where it trains on  —  Chen et al.,
- * arXiv:2406.12292
+ * W + M ⊙ δ, M the share of W that full tuning moved most, δ how far  —  Chen et al., arXiv:2406.12292
  *
  * For attention's matrices. Stage 1 is training with `attach(network, [], rng, { train })`, a fifth of the steps (the text
  * gives no share), and `movedMostOfEach(start, params, share)` what it shows; where nothing has moved yet M is random. The

@@ -35,8 +35,7 @@ interface Note {
 }
 
 /**
- * W + S, S zero but in k places, of which the smallest are dropped and others grown every S steps  —  Ansell et al.,
- * arXiv:2401.16405
+ * W + S, S zero but in k places, the smallest of which give way to others every few steps  —  Ansell et al., arXiv:2401.16405
  *
  * The gradient of a whole matrix is made only in the steps of AG's windows, one layer's at a time. The paper's AdamW decays
  * S, not W, by 1 to 30. MA is meant for an optimizer of SM3's kind and keeps the sums that it needs itself.

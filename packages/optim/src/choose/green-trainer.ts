@@ -129,8 +129,7 @@ export const backwardShare = (rho: number, costs: readonly TensorCost[]): number
 }
 
 /**
- * max Σ m·I over subsets m of the tensors with Σ_{k≤K} dy + Σ m·dw ≤ ρ', K the deepest of m  —  Huang et al.,
- * arXiv:2309.13192
+ * max Σ m·I over tensors m with Σ_{k≤K} dy + Σ m·dw ≤ ρ', K the deepest of m  —  Huang et al., arXiv:2309.13192
  *
  * Choose anew every few epochs, after `importanceOf` with all tensors training.
  * @family lora

@@ -18,8 +18,7 @@ const categories = (sites: readonly Site[]): Site[][] => {
 }
 
 /**
- * θ ← θ − M ⊙ update, M zero for a random half of the matrices and norms of each block, drawn anew for each phase  —
- * Hui et al., arXiv:2404.18466
+ * θ ← θ − M ⊙ update, M zero for a random half of each block, drawn anew for each phase  —  Hui et al., arXiv:2404.18466
  *
  * Of n tensors of a kind in each of L blocks ⌊ratio·n·L⌋ are frozen, as evenly as can be: 2 of q, k, v, o, 1 of 2 norms, and of
  * gate, up, down 2 in a random half of the blocks, 1 in the others. A bias goes with its matrix. Embeddings, the last norm

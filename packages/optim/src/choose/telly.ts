@@ -8,8 +8,7 @@ export interface TellyOptions {
 }
 
 /**
- * Blocks K to L − 1 and the head train; embeddings and the blocks below K are frozen, and backward ends there  —  Shi et al.,
- * arXiv:2304.05216
+ * Blocks K to L − 1 and the head train, and the backward pass ends there  —  Shi et al., arXiv:2304.05216
  *
  * A head that is tied to the embedding is frozen with it.
  * @family lora

@@ -48,8 +48,7 @@ const draw = (weights: readonly number[], n: number, rng: Rng): number[] => {
 const choose = (n: number, k: number): number => (k === 0 ? 1 : (n / k) * choose(n - 1, k - 1))
 
 /**
- * Gradients of a sample of layers, drawn by σ(−I); I grows where suppressing an adapter does no harm  —  Yao et al.,
- * arXiv:2410.11772
+ * Gradients of layers drawn by σ(−I); I grows where suppressing does no harm  —  Yao et al., arXiv:2410.11772
  *
  * Every T steps K losses more are computed, without gradients. Take it with `apart(adamw(...))`, so that the moments of the
  * others wait, and without accumulation, since each call draws anew. The scores are read from the device at once.
