@@ -9,7 +9,7 @@ export const format: PeftFormat = {
   method: 'hira',
   fields: {
     // PEFT 0.21 has a rank_pattern and gives every matrix r all the same
-    rank: whole('r', 1, { fallback: 32 }),
+    rank: whole('r', 1, { fallback: 32, of: ({ state }) => state['a']!.shape[0] }),
     dropout: chance('hira_dropout'),
     init: oneOf('init_weights', [true, false, 'gaussian'], true, {
       read: (v) => (v === 'gaussian' ? v : undefined),
