@@ -35,9 +35,11 @@ const deeper = (source: Config, c: TransformerConfig): Config => {
 }
 
 /**
- * A deeper network from ranges of a network's layers, one behind the other: [[0, 4], [2, 5]] are its layers 0 1 2 3 2 3 4.
- * Copies share their weights, so that it takes no more memory; adapters put on it are apart  —  PEFT's layer_replication;
- * depth up-scaling without its training, Kim et al., arXiv:2312.15166. Quantize first: formats stay, and are shared, too.
+ * h ← blockᵢ(h) for the layers i of several ranges, one behind the other, weights shared  —  Kim et al., arXiv:2312.15166
+ *
+ * A deeper network, as PEFT's layer_replication makes it: [[0, 4], [2, 5]] are layers 0 1 2 3 2 3 4. Copies take no more
+ * memory, and adapters put on them are apart. Quantize first: formats stay, and are shared, too.
+ * @family lora
  * @throws Error that names the range which is not within the layers
  */
 export const replicateLayers = (
