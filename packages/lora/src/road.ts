@@ -75,8 +75,12 @@ export const road = (options: RoadOptions = {}): Adapter<RoadState> => {
   return {
     name: 'road',
     options: { ...options },
-    init: ({ name, weight }) => {
+    init: ({ name, kind, weight }) => {
       const out = weight!.shape[0]
+      if (kind === 'embed')
+        throw new Error(
+          `${name}: rows of [${weight!.shape}] are looked up here, and pairs of them would turn; adapt what reads them`,
+        )
       if (out % group)
         throw new Error(`${name}: ${out} outputs are no whole number of groups of ${group}; lower "group" to a divisor`)
       const size = (variant * out) / 2

@@ -1,11 +1,15 @@
 import { attach, sitesOf } from '@weftjs/model'
+import type { Adapter } from '@weftjs/spec'
 import { cpu, rng } from '@weftjs/tensor'
 import { describe, expect, it } from 'vitest'
 import { hira } from '../src/hira.ts'
+import { hra } from '../src/hra.ts'
+import { loha } from '../src/loha.ts'
 import { peftConfig } from '../src/peft/config.ts'
 import { fromPeft } from '../src/peft/load.ts'
 import { peftConfigOf } from '../src/peft/save.ts'
 import { road } from '../src/road.ts'
+import { vera } from '../src/vera.ts'
 import { model } from './fixture.ts'
 
 await cpu()
@@ -51,6 +55,24 @@ describe('what PEFT cannot say', () => {
     const adapter = hira({ rank: 2, rankPattern: { 'attn\\.q': 3 } })
     const tuned = attach(network, [{ adapter, at: 'blocks.*.attn.{q,v}' }], rng(0))
     expect(() => peftConfigOf(tuned)).toThrow('PEFT has one r for all modules')
+  })
+  it.each<[string, Adapter<any>, string, string]>([
+    [
+      'gpt2',
+      loha({ rank: 2 }),
+      'blocks.0.attn.qkv',
+      'PEFT has no LOHA for a matrix that its checkpoint keeps as [in, out]',
+    ],
+    [
+      'gpt2',
+      hra({ rank: 2 }),
+      'blocks.0.attn.qkv',
+      'PEFT has no HRA for a matrix that its checkpoint keeps as [in, out]',
+    ],
+    ['llama', vera({ rank: 2 }), 'embed', 'PEFT has no VERA for an embedding; leave this site out'],
+  ])('a module that PEFT does not take: %s', async (name, adapter, at, message) => {
+    const tuned = attach(await model(name), [{ adapter, at }], rng(0))
+    expect(() => peftConfigOf(tuned)).toThrow(message)
   })
   it('two methods in one file', async () => {
     const network = await model('llama3')

@@ -63,6 +63,11 @@ describe('road', () => {
   ])('refuses %o', (options, message) => {
     expect(() => road(options)).toThrow(message)
   })
+  it('refuses an embedding, whose rows are no outputs', () => {
+    expect(() => attach(network, [{ adapter: road({ group: 2 }), at: 'embed' }], rng(0))).toThrow(
+      'embed: rows of [24,16] are looked up here',
+    )
+  })
   it('refuses groups that do not divide the outputs', () => {
     expect(() => attach(network, [{ adapter: road(), at: '**.up' }], rng(0))).toThrow(
       'blocks.0.mlp.up: 24 outputs are no whole number of groups of 64; lower "group" to a divisor',

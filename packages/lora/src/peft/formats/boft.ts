@@ -1,7 +1,7 @@
 import { reshape } from '@weftjs/tensor'
 import { type BoftOptions, boft } from '../../boft.ts'
 import { chance, type PeftFormat, shaped, starts, whole } from '../format.ts'
-import { fanInFanOut } from './lora.ts'
+import { mustTake } from '../places.ts'
 
 const of = (options: object): BoftOptions => options as BoftOptions
 
@@ -22,6 +22,9 @@ export const format: PeftFormat = {
     init: starts('init_weights'),
   },
   make: (options) => boft(options as BoftOptions),
-  config: (held) => ({ fan_in_fan_out: fanInFanOut(held.map((h) => h.site)) }),
+  config: (held) => {
+    mustTake('BOFT', held)
+    return { fan_in_fan_out: false }
+  },
   parts: { r: 'boft_R', s: { name: 'boft_s', layout: shaped(reshape, ([out]) => [out!, 1]) } },
 }

@@ -1,5 +1,6 @@
 import { type FourierftOptions, fourierft } from '../../fourierft.ts'
 import { number, oneOf, type PeftFormat, whole } from '../format.ts'
+import { mustTake } from '../places.ts'
 import { fanInFanOut } from './lora.ts'
 
 /** FOURIERFT  —  huggingface/peft, tuners/fourierft: the places of the spectrum are drawn again from their seed */
@@ -17,6 +18,9 @@ export const format: PeftFormat = {
     }),
   },
   make: (options) => fourierft(options as FourierftOptions),
-  config: (held) => ({ fan_in_fan_out: fanInFanOut(held.map((h) => h.site)) }),
+  config: (held) => {
+    mustTake('FOURIERFT', held, { conv1d: true })
+    return { fan_in_fan_out: fanInFanOut(held.map((h) => h.site)) }
+  },
   parts: { c: 'fourierft_spectrum' },
 }

@@ -1,5 +1,6 @@
 import { type GraloraOptions, gralora } from '../../gralora.ts'
 import { chance, number, type PeftFormat, starts, whole } from '../format.ts'
+import { mustTake } from '../places.ts'
 import { fanInFanOut } from './lora.ts'
 
 /** GRALORA  —  huggingface/peft, tuners/gralora */
@@ -15,6 +16,9 @@ export const format: PeftFormat = {
     init: starts('init_weights'),
   },
   make: (options) => gralora(options as GraloraOptions),
-  config: (held) => ({ fan_in_fan_out: fanInFanOut(held.map((h) => h.site)) }),
+  config: (held) => {
+    mustTake('GRALORA', held, { conv1d: true })
+    return { fan_in_fan_out: fanInFanOut(held.map((h) => h.site)) }
+  },
   parts: { a: 'gralora_A', b: 'gralora_B', ga: 'gralora_A_general.weight', gb: 'gralora_B_general.weight' },
 }

@@ -1,6 +1,7 @@
 import { transpose } from '@weftjs/tensor'
 import { type HiraOptions, hira } from '../../hira.ts'
 import { chance, oneOf, type PeftFormat, turned, whole } from '../format.ts'
+import { mustTake } from '../places.ts'
 import { fanInFanOut } from './lora.ts'
 
 /** HIRA  —  huggingface/peft, tuners/hira, without convolutions */
@@ -18,7 +19,10 @@ export const format: PeftFormat = {
     }),
   },
   make: (options) => hira(options as HiraOptions),
-  config: (held) => ({ fan_in_fan_out: fanInFanOut(held.map((h) => h.site)) }),
+  config: (held) => {
+    mustTake('HIRA', held, { conv1d: true, embedding: true })
+    return { fan_in_fan_out: fanInFanOut(held.map((h) => h.site)) }
+  },
   // of an embedding: A [r, V], B [D, r], as in LoRA
   parts: ({ site }) => {
     if (site.kind !== 'embed') return { a: 'hira_A', b: 'hira_B' }

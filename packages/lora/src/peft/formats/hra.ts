@@ -1,5 +1,6 @@
 import { type HraOptions, hra } from '../../hra.ts'
 import { flag, type PeftFormat, starts, whole } from '../format.ts'
+import { mustTake } from '../places.ts'
 
 /** HRA  —  huggingface/peft, tuners/hra, without convolutions */
 export const format: PeftFormat = {
@@ -11,5 +12,9 @@ export const format: PeftFormat = {
     init: starts('init_weights'),
   },
   make: (options) => hra(options as HraOptions),
+  config: (held) => {
+    mustTake('HRA', held)
+    return {}
+  },
   parts: { u: 'hra_u' },
 }

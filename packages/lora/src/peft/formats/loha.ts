@@ -1,5 +1,6 @@
 import { type LohaOptions, loha } from '../../loha.ts'
 import { chance, number, type PeftFormat, starts, whole } from '../format.ts'
+import { mustTake } from '../places.ts'
 
 /** LOHA  —  huggingface/peft, tuners/loha, without convolutions */
 export const format: PeftFormat = {
@@ -14,5 +15,9 @@ export const format: PeftFormat = {
   },
   fixed: { use_effective_conv2d: false },
   make: (options) => loha(options as LohaOptions),
+  config: (held) => {
+    mustTake('LOHA', held)
+    return {}
+  },
   parts: { x1: 'hada_w1_a', y1: 'hada_w1_b', x2: 'hada_w2_a', y2: 'hada_w2_b' },
 }

@@ -1,5 +1,6 @@
 import { type LokrOptions, lokr } from '../../lokr.ts'
 import { chance, flag, number, oneOf, type PeftFormat, whole } from '../format.ts'
+import { mustTake } from '../places.ts'
 
 /** LOKR  —  huggingface/peft, tuners/lokr, without convolutions */
 export const format: PeftFormat = {
@@ -21,5 +22,9 @@ export const format: PeftFormat = {
   },
   fixed: { use_effective_conv2d: false },
   make: (options) => lokr(options as LokrOptions),
+  config: (held) => {
+    mustTake('LOKR', held)
+    return {}
+  },
   parts: { c: 'lokr_w1', ca: 'lokr_w1_a', cb: 'lokr_w1_b', d: 'lokr_w2', da: 'lokr_w2_a', db: 'lokr_w2_b' },
 }

@@ -1,5 +1,6 @@
 import { type OftOptions, oft } from '../../oft.ts'
 import { chance, flag, number, type PeftFormat, starts, whole } from '../format.ts'
+import { mustTake } from '../places.ts'
 
 const of = (options: object): OftOptions => options as OftOptions
 
@@ -39,5 +40,9 @@ export const format: PeftFormat = {
       )
   },
   make: (options) => oft(options as OftOptions),
+  config: (held) => {
+    mustTake('OFT', held, { embedding: true })
+    return {}
+  },
   parts: ({ site }) => ({ q: site.kind === 'embed' ? 'oft_embedding_R.weight' : 'oft_R.weight' }),
 }

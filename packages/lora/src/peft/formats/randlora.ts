@@ -1,6 +1,7 @@
 import { type RandloraOptions, randlora } from '../../randlora.ts'
 import type { PeftConfig } from '../config.ts'
 import { chance, flag, number, type PeftFormat, starts, whole } from '../format.ts'
+import { mustTake } from '../places.ts'
 import { fanInFanOut } from './lora.ts'
 
 const of = (options: object): RandloraOptions => options as RandloraOptions
@@ -26,7 +27,10 @@ export const format: PeftFormat = {
   },
   always: { save_projection: true },
   make: (options) => randlora(options as RandloraOptions),
-  config: (held) => ({ fan_in_fan_out: fanInFanOut(held.map((h) => h.site)) }),
+  config: (held) => {
+    mustTake('RANDLORA', held, { conv1d: true })
+    return { fan_in_fan_out: fanInFanOut(held.map((h) => h.site)) }
+  },
   parts: { lambda: 'randlora_lambda', gamma: 'randlora_gamma' },
   copies: { a: 'randlora_A', b: 'randlora_B' },
   shared: {

@@ -1,5 +1,6 @@
 import { type RoadOptions, road } from '../../road.ts'
 import { oneOf, type PeftFormat, starts, whole } from '../format.ts'
+import { mustTake } from '../places.ts'
 
 /** ROAD  —  huggingface/peft, tuners/road */
 export const format: PeftFormat = {
@@ -14,5 +15,9 @@ export const format: PeftFormat = {
     init: starts('init_weights'),
   },
   make: (options) => road(options as RoadOptions),
+  config: (held) => {
+    mustTake('ROAD', held)
+    return {}
+  },
   parts: { theta: 'road_theta', alpha: 'road_alpha' },
 }

@@ -1,6 +1,7 @@
 import { type VeraOptions, vera } from '../../vera.ts'
 import type { PeftConfig } from '../config.ts'
 import { chance, number, type PeftFormat, starts, whole } from '../format.ts'
+import { mustTake } from '../places.ts'
 import { fanInFanOut } from './lora.ts'
 
 /** by PEFT's generator, bit by bit */
@@ -19,7 +20,10 @@ export const format: PeftFormat = {
   },
   always: { save_projection: true },
   make: (options) => vera(options as VeraOptions),
-  config: (held) => ({ fan_in_fan_out: fanInFanOut(held.map((h) => h.site)) }),
+  config: (held) => {
+    mustTake('VERA', held, { conv1d: true })
+    return { fan_in_fan_out: fanInFanOut(held.map((h) => h.site)) }
+  },
   parts: { d: 'vera_lambda_d', b: 'vera_lambda_b' },
   shared: { a: { name: 'base_model.vera_A', drawn: leftOut }, b: { name: 'base_model.vera_B', drawn: leftOut } },
 }
