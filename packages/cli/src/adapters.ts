@@ -68,8 +68,10 @@ export interface Source {
  * @throws Failure that names the nearest of ours where there is none
  */
 export const loadMethod = async (method: string, folders: readonly string[], field: string): Promise<Source> => {
-  const own = await ours(method)
-  const { options } = methods.find((m) => m.subpath === `@weftjs/lora/${method}` && m.name === camel(method)) ?? {}
+  // lnTuning, as the list has it, and ln_tuning are ln-tuning
+  const name = /^\w+$/.test(method) ? snake(method).replaceAll('_', '-') : method
+  const own = await ours(name)
+  const { options } = methods.find((m) => m.subpath === `@weftjs/lora/${name}` && m.name === camel(name)) ?? {}
   if (own) return { factory: own, ...(options && { options }) }
   const elsewhere = methods.find((m) => m.family === 'lora' && m.name === camel(method))
   if (elsewhere && !elsewhere.subpath.startsWith('@weftjs/lora/'))
@@ -136,9 +138,11 @@ export interface Given {
 const MORE: Readonly<Record<string, (given: Given) => unknown[]>> = {
   loftq: ({ original }) => (original ? [original] : []),
 }
-/** does one of these methods look at the matrices before they were packed? */
-export const needsOriginal = (adapters: readonly object[]): boolean =>
-  adapters.some((a) => 'method' in a && Object.hasOwn(MORE, String(a.method)))
+/** the number of the first of these methods that looks at the matrices before they were packed */
+export const needsOriginal = (adapters: readonly object[]): number | undefined => {
+  const found = adapters.findIndex((a) => 'method' in a && Object.hasOwn(MORE, String(a.method)))
+  return found < 0 ? undefined : found
+}
 
 /**
  * The options of an entry under the names that the factory has: `rank_pattern` → `rankPattern`.

@@ -42,10 +42,13 @@ export const writeCheckpoint = async ({ out, identity }: Place, { step, ...rest 
     checkpointPath(out),
     Object.entries(packed.tensors).map(([name, t]) => ({
       name,
-      dtype: t.dtype === 'int32' ? ('I32' as const) : ('F32' as const),
+      dtype: t.dtype === 'int32' ? ('I32' as const) : t.dtype === 'bool' ? ('BOOL' as const) : ('F32' as const),
       shape: t.shape,
       data: async () => {
-        const values = await t.data()
+        const kind = { int32: Int32Array, bool: Uint8Array }[t.dtype as string] ?? Float32Array
+        const given = await t.data()
+        // a tensor that was cast from true and false may keep the bytes that it had
+        const values = given instanceof kind ? given : kind.from(given as never)
         return new Uint8Array(values.buffer, values.byteOffset, values.byteLength).slice()
       },
     })),
@@ -94,8 +97,8 @@ export const readCheckpoint = async (
     for (const name of file.names) {
       const { shape, dtype } = file.entry(name)
       tensors[name] =
-        dtype === 'I32'
-          ? tensor(await file.ints(name), shape as number[], 'int32')
+        dtype === 'I32' || dtype === 'BOOL'
+          ? tensor(await file.ints(name), shape as number[], dtype === 'I32' ? 'int32' : 'bool')
           : tensor(await file.floats(name), shape as number[])
     }
     const found = unpackState({ tensors, json }) as Omit<Restored, 'step'>

@@ -52,10 +52,13 @@ describe('a run file with any method', () => {
     ],
     ['hra', { rank: 4 }, {}],
     ['ssf', {}, {}],
+    ['lnTuning', {}, {}],
   ] as const)(
     '%s: its options go to it under its own names; what it saves is read again',
     async (method, options, said) => {
-      const folder = await entry([{ method, at: 'blocks.*.attn.{q,v}', ...options }])
+      const folder = await entry([
+        { method, at: method === 'lnTuning' ? '**.norm2' : 'blocks.*.attn.{q,v}', ...options },
+      ])
       const { code, err } = await run(folder)
       expect(code, err).toBe(0)
       const out = join(folder, 'out')
@@ -152,6 +155,30 @@ describe('a run file with any method', () => {
     )
     expect(other.code).toBe(1)
     expect(other.err).toContain('calibration.safetensors')
+  })
+
+  it.each(['corda', 'lora-ga', 'pissa', 'adalora'])('%s is saved as what the model itself can take', async (method) => {
+    const folder = await entry([{ method, at: 'blocks.*.attn.q', rank: 2 }], {
+      ...{ calibrate: { batches: 2 }, train: { steps: 8, batch: 2, length: 8, lr: 1e-2 } },
+    })
+    const { code, err } = await run(folder)
+    expect(code, err).toBe(0)
+    const loss = await scored(llama3, join(folder, 'out'))
+    expect(Number.isFinite(loss)).toBe(true)
+    expect(loss).not.toBe(await scored(llama3))
+    // close to the model that it began from: a start that was saved without its base would be far away
+    expect(Math.abs(loss - (await scored(llama3)))).toBeLessThan(0.5)
+  })
+
+  it('an adapter that would do nothing is refused, and so is LoftQ without packing', async () => {
+    const idle = await run(await entry([{ method: 'x-lora', at: 'blocks.*.mlp' }]))
+    expect(idle.code).toBe(1)
+    expect(idle.err).toMatch(/adapters\.0\.at: 'x-lora' has nothing to do|x-lora reads/)
+    const loftq = await run(await entry([{ method: 'loftq', at: 'blocks.*.attn.q' }]))
+    expect(loftq).toMatchObject({
+      code: 1,
+      err: expect.stringContaining("'loftq' makes up for what packing loses; set base.codec"),
+    })
   })
 
   it('LoftQ sees the matrices as they were before they were packed', async () => {

@@ -1,6 +1,6 @@
 import { mkdir, readFile } from 'node:fs/promises'
 import { join, relative, resolve } from 'node:path'
-import { savePeft, scaleOf } from '@weftjs/lora'
+import { asPlainLora, readyLora, savePeft, scaleOf } from '@weftjs/lora'
 import {
   type Attachment,
   attach,
@@ -9,13 +9,15 @@ import {
   deleteAdapters,
   estimateMemory,
   matcher,
+  sitesOf,
   type TransformerConfig,
   type Tuned,
 } from '@weftjs/model'
 import { calibrationFile, save } from '@weftjs/model/node'
 import { quantize as pack } from '@weftjs/quant'
-import type { Batch, Network, Params } from '@weftjs/spec'
-import { countParams, dispose, rng, selectParams } from '@weftjs/tensor'
+import type { Batch, Network, Params, Site, Tensor } from '@weftjs/spec'
+import { countParams, dispose, keepParams, mul, rng, selectParams, tidy } from '@weftjs/tensor'
+import type { Sink } from '@weftjs/tensor/checkpoint'
 import { fileSink } from '@weftjs/tensor/checkpoint/file'
 import { type Given, needsOriginal, type Prepared, prepareAdapter } from '../adapters.ts'
 import { startBackend } from '../backends.ts'
@@ -68,7 +70,10 @@ const seenBy = async (
   if (!wanting.length) return undefined
   const { batches = 32, cache } = file.settings.calibrate ?? {}
   const statistics = [...new Set(wanting.flatMap((a) => a.adapter.calibrates!))]
-  const sees = wanting.map((a) => matcher(a.at))
+  const tests = wanting.map((a) => matcher(a.at))
+  const sees = (site: Site): boolean =>
+    site.weight !== undefined && site.kind !== 'embed' && tests.some((test) => test(site))
+  if (!sitesOf(network).some(sees)) return undefined // the adapter itself says what is wrong there
   const some = async function* (): AsyncGenerator<Batch> {
     let n = 0
     for await (const batch of data.batches({})) {
@@ -80,7 +85,7 @@ const seenBy = async (
   warn(`calibrating (${statistics.join(', ')}) on up to ${batches} batches, kept in ${path}`)
   const seen = await calibrate(network, some(), {
     statistics,
-    at: (site) => site.weight !== undefined && site.kind !== 'embed' && sees.some((test) => test(site)),
+    at: sees,
     cache: calibrationFile(path),
     onProgress: ({ batches: done, rows }) =>
       status(`${bar(done / batches)} ${done}/${batches}  calibrating, ${rows} tokens`, done === batches),
@@ -113,6 +118,11 @@ const attachAll = async (
     ...(seen && { seen }),
   })
   dispose([...new Set(Object.values(seen ?? {}).flatMap((s) => Object.values(s.tensors)))])
+  for (const [i, { adapter, name = adapter.name }] of attachments.entries())
+    if (!tuned.bound.some((b) => b.name === name))
+      throw new Failure(
+        `${file.path}: adapters.${i}.at: '${adapter.name}' has nothing to do at any of the places that match; narrow or widen it`,
+      )
   const packages = attachments.flatMap(({ adapter, name = adapter.name, source }, i) =>
     source.file === undefined
       ? []
@@ -150,10 +160,15 @@ export const finetune = async (call: Call): Promise<number> => {
   if (settings.base?.codec !== undefined) codecOf(settings.base.codec, 'base.codec')
   const model = await modelOf(file)
   const prepared = await prepareAll(file)
+  const unpacked = settings.base?.codec === undefined ? needsOriginal(settings.adapters) : undefined
+  if (unpacked !== undefined)
+    throw new Failure(
+      `${file.path}: adapters.${unpacked}.method: '${(settings.adapters[unpacked] as AdapterSettings).method}' makes up for what packing loses; set base.codec, or choose lora`,
+    )
   if (!flag('estimate')) await checkOut(out, { resume, restart })
   const backend = await startBackend(text('backend'))
   const folder = await openFolder(model)
-  const keep = settings.base?.codec !== undefined && needsOriginal(settings.adapters)
+  const keep = needsOriginal(settings.adapters) !== undefined
   const original = await openNetwork(folder, settings.base)
   const network = await packBase(original, settings.base, !keep)
   const bare = settings.data.format === 'ids' && !(await folder.has('tokenizer.json'))
@@ -169,6 +184,14 @@ export const finetune = async (call: Call): Promise<number> => {
   if (keep) disposeOnly(original, network)
   warn(
     `training ${countParams(tuned.params).toLocaleString('en')} parameters in ${Object.keys(tuned.params).length} tensors of ${settings.model}`,
+  )
+  // a start that has changed the base is needed once more when the adapter is saved
+  const start = tidy(() =>
+    keepParams(
+      Object.fromEntries(
+        tuned.bound.flatMap((b) => (b.base ? b.keys.flatMap((k) => startOf(tuned, `${b.prefix}.${k}`)) : [])),
+      ),
+    ),
   )
   const factor = settings.train.optimizer === 'lora_fa' ? await factorsOf(tuned) : undefined
   if (flag('estimate')) {
@@ -203,7 +226,7 @@ export const finetune = async (call: Call): Promise<number> => {
     data,
     ({ params, tuned }) =>
       tuned.bound.length
-        ? saveAdapters(tuned, params, out, { base: settings.model, ...attached })
+        ? saveAdapters(tuned, params, out, { base: settings.model, start, ...attached })
         : save(tuned.fold(params), out, { from: folder }),
   )
 }
@@ -232,12 +255,16 @@ const disposeOnly = (a: Network<object>, b: Network<object>): void => {
   dispose(parts(a).filter((t) => !kept.has(t)))
 }
 
+/** a copy of what trains under a name: training may write over it */
+const startOf = ({ params }: Tuned, name: string): (readonly [string, Tensor])[] =>
+  params[name] ? [[name, mul(params[name], 1)]] : []
+
 /** one adapter in the folder itself; several each in a folder of its name, as PEFT has them */
 const saveAdapters = async (
   tuned: Tuned,
   params: Params,
   out: string,
-  { base, from, packages }: { base: string } & Omit<Attached, 'tuned'>,
+  { base, from, packages, start }: { base: string; start: Params } & Omit<Attached, 'tuned'>,
 ): Promise<string[]> => {
   const names = [...new Set(tuned.bound.map((b) => b.name))]
   const files: string[] = []
@@ -251,7 +278,23 @@ const saveAdapters = async (
     await mkdir(folder, { recursive: true })
     const known = from?.find((f) => f.name === name)
     const about = { base, ...known?.formats, ...(known && { config: known.config }) }
-    await savePeft((file) => fileSink(join(folder, file)), { ...one, params: mine }, mine, about)
+    const sink = (file: string): Promise<Sink> => fileSink(join(folder, file))
+    try {
+      await savePeft(sink, { ...one, params: mine }, mine, about)
+    } catch (error) {
+      // what has begun from a base of its own, which no file holds, as a LoRA for the model as it is
+      if (!one.bound.some((b) => b.base)) throw error
+      const whole = selectParams(mine, (n) => n in tuned.network.weights || n in tuned.network.vectors)
+      const deltas = await asPlainLora({ ...one, params: { ...mine, ...start } }, { params: mine }).catch(
+        () => undefined,
+      )
+      if (!deltas || Object.keys(whole).length) throw error
+      const plain = attach(tuned.network, [readyLora(deltas)], rng(0))
+      await savePeft(sink, plain, plain.params, { base })
+      warn(
+        `${folder}: saved as a plain LoRA for ${base}, since '${one.bound[0]!.adapter.name}' began from a base of its own`,
+      )
+    }
     const origin = packages[name]
     if (origin !== undefined) {
       const path = join(folder, 'adapter_config.json')
