@@ -6,9 +6,9 @@ import { between } from './shared/between.ts'
 import { mustFit } from './shared/start.ts'
 
 export interface SvfitOptions {
-  /** r singular values train; by default as many as hold `energy` */
+  /** r singular values train: 64 by default, or as many as a smaller matrix has */
   readonly rank?: number
-  /** share of Σ s² that the first r hold */
+  /** instead: as many as hold this share of Σ s² (the paper has 0.99), by a decomposition of the whole matrix */
   readonly energy?: number
 }
 export interface SvfitState extends Record<string, Tensor> {
@@ -30,18 +30,20 @@ const enough = (s: Float64Array, energy: number): number => {
   return r
 }
 
-const decompose = (site: Site, { rank, energy = 0.99 }: SvfitOptions, rng?: Rng): { svd: Svd; r: number } => {
+const decompose = (site: Site, { rank, energy }: SvfitOptions, rng: Rng): { svd: Svd; r: number } => {
   const w = toMatrix(site.weight!.dense())
-  if (rank === undefined) {
+  if (energy !== undefined) {
     const whole = svd(w)
     return { svd: whole, r: enough(whole.s, energy) }
   }
-  mustFit(site, rank)
-  return { svd: rng ? randomizedSvd(w, rank, { rng }) : svd(w), r: rank }
+  const r = rank ?? Math.min(64, ...site.weight!.shape)
+  mustFit(site, r)
+  return { svd: randomizedSvd(w, r, { rng }), r }
 }
 
 /** numbers that train at a site: r; where `energy` decides, the matrix is decomposed to tell */
-export const trainable = (site: Site, options: SvfitOptions = {}): number => options.rank ?? decompose(site, options).r
+export const trainable = ({ weight }: Site, { rank, energy }: SvfitOptions = {}): number =>
+  energy === undefined ? (rank ?? Math.min(64, ...weight!.shape)) : enough(svd(toMatrix(weight!.dense())).s, energy)
 
 /**
  * W + U·diag(σ − s)·Vᵀ with the top r of W = U·diag(s)·Vᵀ, σ alone trains  —  Sun et al., arXiv:2409.05926
@@ -50,8 +52,11 @@ export const trainable = (site: Site, options: SvfitOptions = {}): number => opt
  * the whole, the products with U and V are as large as W's own, so that a step takes up to three times that of the base.
  */
 export const svfit = (options: SvfitOptions = {}): Adapter<SvfitState> => {
-  const { energy = 0.99 } = options
-  if (!(energy > 0 && energy <= 1)) throw new Error(`svfit: energy must be in (0, 1], found ${energy}`)
+  const { rank, energy } = options
+  if (energy !== undefined && !(energy > 0 && energy <= 1))
+    throw new Error(`svfit: energy must be in (0, 1], found ${energy}`)
+  if (energy !== undefined && rank !== undefined)
+    throw new Error('svfit: rank and energy both say how many singular values train; give one')
   return {
     name: 'svfit',
     options: { ...options },

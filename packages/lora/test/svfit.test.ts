@@ -67,6 +67,9 @@ describe('svfit', () => {
       attach(tinyLlama(rng(0)), [{ adapter: svfit(options), at: 'blocks.0.attn.v' }], rng(0))
     expect(at({ rank: 9 })).toThrow('blocks.0.attn.v: rank 9 exceeds min(8, 16); lower rank or narrow "at"')
     expect(at({ rank: 0.5 })).toThrow('blocks.0.attn.v: rank must be a whole number of at least 1, found 0.5')
+    expect(at({ energy: 0.9, rank: 2 })).toThrow(
+      'svfit: rank and energy both say how many singular values train; give one',
+    )
     expect(at({ energy: 0 })).toThrow('svfit: energy must be in (0, 1], found 0')
   })
 })
