@@ -20,6 +20,8 @@ interface Row {
   readonly method: string
   readonly options?: object
   readonly at: string | readonly string[]
+  /** tokens whose rows train beside it, of the embedding and of a head that shares its matrix */
+  readonly tokens?: readonly number[]
 }
 /** name: base model, method, its options, where */
 const ADAPTERS: Readonly<Record<string, Row>> = {
@@ -62,6 +64,7 @@ const ADAPTERS: Readonly<Record<string, Row>> = {
     at: SHAPES,
   },
   'adalora-gpt2': { base: 'gpt2', method: 'adalora', options: { start: 3, rank: 3 }, at: 'blocks.*.attn.qkv' },
+  'lora-tokens-tied': { base: 'llama3', method: 'lora', options: { rank: 2 }, at: QV, tokens: [9, 2, 30, 31, 32, 33] },
   poly: { base: 'llama3', method: 'poly', options: { rank: 2, tasks: 3, skills: 2, heads: 4 }, at: QV },
 }
 
@@ -80,10 +83,11 @@ const batches = (vocabulary: number): Batch[] =>
 
 await cpu()
 for (const name of process.argv.length > 2 ? process.argv.slice(2) : Object.keys(ADAPTERS)) {
-  const { base, method, options = {}, at } = ADAPTERS[name]!
+  const { base, method, options = {}, at, tokens } = ADAPTERS[name]!
   const network = await loadNetwork(nodeFolder(`${fixtures}models/${base}`))
   const make = (methods as unknown as Record<string, (options: object) => Adapter>)[method]!
-  const tuned = attach(network, [{ adapter: make(options), at }], rng(1))
+  const beside = tokens ? [{ adapter: methods.trainableTokens({ tokens }), at: ['embed', 'head'] }] : []
+  const tuned = attach(network, [{ adapter: make(options), at }, ...beside], rng(1))
   const data = batches(network.config.vocabulary)
   const live = revising(tuned, { steps: data.length, seed: 1 })
   const losses: number[] = []

@@ -34,7 +34,7 @@ describe('adapter_config.json', () => {
     [{ ...good, lora_dropout: 1 }, 'lora_dropout must be a number in [0, 1), found 1'],
     [{ ...good, use_rslora: 'yes' }, 'use_rslora must be true or false, found "yes"'],
     [{ ...good, use_dora: true }, 'use_dora is true, which is not supported with peft_type "LORA" (only false)'],
-    [{ ...good, trainable_token_indices: [1] }, 'trainable_token_indices is [1], which is not supported'],
+    [{ ...good, arrow_config: { experts: 2 } }, 'arrow_config is {"experts":2}, which is not supported'],
     [{ ...good, layer_replication: [[2, 0]] }, 'layer_replication must be a list of ranges [start, end) of layers'],
     [
       { ...good, init_lora_weights: 'pissa' },

@@ -6,6 +6,7 @@
  * of testkit/fixtures/peft to its reference.safetensors (input_ids, logits).
  */
 import type { Adapter, Config, Params, Site, Tensor } from '@weftjs/spec'
+import type { Beside } from './beside.ts'
 import type { PeftConfig } from './config.ts'
 
 /** One adapter at one site with its tensors, trained and fixed. */
@@ -96,6 +97,8 @@ export interface PeftFormat {
     | ((key: string, sites: readonly Site[]) => string | Part | undefined)
   /** by the keys of `ctx.shared`: names behind each module under which the file repeats it, which nobody reads */
   readonly copies?: Readonly<Record<string, string>> | ((site: Site) => Readonly<Record<string, string>>)
+  /** how it stands in files of other types */
+  readonly beside?: Beside
   /** no copy of a frozen embedding stands beside its adapter, as PEFT has it for trained tokens */
   readonly bare?: boolean
   /** where several sites have one tensor of the file; `prefix` and `name` as in `attach` */

@@ -2,6 +2,7 @@ import type { Adapter, Config, Network, Params, Site } from '@weftjs/spec'
 import { keep, reshape, tensor, tidy, transpose } from '@weftjs/tensor'
 import { type Checkpoint, CheckpointError, type Folder, openCheckpoint } from '@weftjs/tensor/checkpoint'
 import { mustHaveLayers } from './base.ts'
+import { besides, parted, saysBeside } from './beside.ts'
 import { type Formats, formatOf, type PeftConfig, readPeftConfig } from './config.ts'
 import { type Field, type Held, type Layout, type Part, type PeftFormat, type Stack, shaped, turned } from './format.ts'
 import { formats as known } from './formats/index.ts'
@@ -27,11 +28,15 @@ export interface Attached {
   readonly constants: Params
 }
 
+interface AttachedBy {
+  readonly adapter: Adapter<any>
+  readonly at: (site: Site) => boolean
+}
 /** The arguments of `attach` that a PEFT config stands for. */
 export interface FromPeft<N extends Network<object>> {
   /** the network, with a head of its own where the config saves a tied head or embedding apart */
   readonly network: N
-  readonly attachments: readonly [{ readonly adapter: Adapter<any>; readonly at: (site: Site) => boolean }]
+  readonly attachments: readonly [AttachedBy, ...AttachedBy[]]
   readonly options: { readonly train?: readonly string[] }
 }
 
@@ -111,7 +116,13 @@ export const fromPeft = <N extends Network<object>>(
   const train = peftTrained(config, base, sites, targets)
   return {
     network: base,
-    attachments: [{ adapter: format.make(peftOptions(format, config, targets)), at: (site) => names.has(site.name) }],
+    attachments: [
+      { adapter: format.make(peftOptions(format, config, targets)), at: (site) => names.has(site.name) },
+      ...besides(config, formats.formats ?? known, sites).map((b) => ({
+        adapter: b.format.make(b.options),
+        at: (site: Site) => b.targets.some((t) => t.name === site.name),
+      })),
+    ],
     options: { ...(train.length && { train }) },
   }
 }
@@ -152,7 +163,8 @@ export interface PeftTensor {
  * @throws Error for what a PEFT file cannot hold
  */
 export const peftTensors = (tuned: Attached, options: Formats = {}): readonly PeftTensor[] => {
-  const { bound, params, constants, sites } = tuned
+  const { params, constants, sites } = tuned
+  const { main: bound, beside } = parted(tuned.bound, (a) => formatFor(a, options))
   const found: PeftTensor[] = []
   const add = (name: string, part: string | Part, wrap: (file: string) => readonly string[]): void => {
     const own = (params[name] ?? constants[name])!.shape
@@ -214,6 +226,11 @@ export const peftTensors = (tuned: Attached, options: Formats = {}): readonly Pe
         ...{ name: stack.of[0], keys: [`${PREFIX}${stack.name}`], shape: stack.shape, own: stack.shape, stack },
       })
   }
+  for (const { site, adapter, prefix, name } of beside)
+    for (const [key, file] of Object.entries(formatFor(adapter, options).beside!.parts)) {
+      const full = [`${prefix}.${key}`, `${name}.shared.${key}`].find((n) => params[n] ?? constants[n])
+      if (full && !found.some((t) => t.name === full)) add(full, file, (f) => [`${placeOf(site)}.${f}`])
+    }
   const bySite = new Map(sites.map((s) => [s.name, s]))
   const taken = new Set(found.flatMap((t) => t.stack?.of ?? t.name))
   for (const name of Object.keys(params).filter((n) => !taken.has(n))) {
@@ -338,9 +355,18 @@ const checkRest = async (checkpoint: Checkpoint, used: ReadonlySet<string>, tune
 /** the same tensors mean something else under other options: refuse */
 const checkMeaning = (config: PeftConfig, tuned: Attached, file: string, options: Formats): void => {
   const format = formatOf(config, options)
-  const targets = tuned.bound.map((b) => b.site)
+  const { main, beside } = parted(tuned.bound, (a) => formatFor(a, options))
+  const targets = main.map((b) => b.site)
   const theirs = format.make(peftOptions(format, config, targets))
-  for (const b of tuned.bound) {
+  if (!saysBeside(config, beside, options.formats ?? known, tuned.sites))
+    throw new Error(
+      `${file} has ${
+        besides(config, options.formats ?? known, tuned.sites)
+          .map((b) => b.format.beside!.key)
+          .join() || 'nothing'
+      } beside its ${format.type}, and this network ${beside[0]?.prefix ?? 'has nothing'}; attach what fromPeft gives`,
+    )
+  for (const b of main) {
     const held = heldOf(tuned, b)
     if (b.adapter.name !== theirs.name)
       throw new Error(

@@ -1,8 +1,10 @@
 import type { Network, Params, Site } from '@weftjs/spec'
 import { type Dtype, encodeFloats, type Sink, type TensorSource, writeSafetensors } from '@weftjs/tensor/checkpoint'
 import { replicatedOf, sameLayers } from './base.ts'
+import { parted, saysBeside } from './beside.ts'
 import { type Formats, type PeftConfig, peftConfig } from './config.ts'
 import type { Field, Held, PeftFormat } from './format.ts'
+import { formats as known } from './formats/index.ts'
 import {
   type Attached,
   alike,
@@ -86,18 +88,19 @@ const fieldOf = (
  */
 export const peftConfigOf = (tuned: Attached, options: SavePeftOptions = {}): PeftConfig => {
   const { base, task, config } = options
-  const { bound, sites, network } = tuned
+  const { sites, network } = tuned
+  const { main: bound, beside } = parted(tuned.bound, (a) => formatFor(a, options))
   const tensors = peftTensors(tuned, options) // says what cannot be saved
   const [first] = bound
   if (!first) throw new Error('there is no adapter here to save as a PEFT adapter; attach one first')
   const format = formatFor(first.adapter, options)
   const held = bound.map((b) => heldOf(tuned, b))
-  const own = new Set(bound.map((b) => `${b.prefix}.`))
+  const own = new Set(tuned.bound.map((b) => `${b.prefix}.`))
   const extra = tensors.filter(
     ({ name }) =>
       Object.hasOwn(tuned.params, name) &&
       ![...own].some((prefix) => name.startsWith(prefix)) &&
-      !bound.some((b) => name.startsWith(`${b.name}.shared.`)),
+      !tuned.bound.some((b) => name.startsWith(`${b.name}.shared.`)),
   )
   const made: PeftConfig = {
     peft_type: format.type,
@@ -117,6 +120,13 @@ export const peftConfigOf = (tuned: Attached, options: SavePeftOptions = {}): Pe
     ...format.always,
     ...trainedWhole(extra, tuned, format),
     ...format.config?.(held),
+    ...Object.fromEntries(
+      [...new Map(beside.map((b) => [b.name, b.adapter]))].map(([name, adapter]) => {
+        const targets = beside.filter((b) => b.name === name).map((b) => b.site)
+        const how = formatFor(adapter, options).beside!
+        return [how.key, how.write(adapter, targets)]
+      }),
+    ),
   }
   const kept = config && {
     ...config,
@@ -160,8 +170,9 @@ const trainedWhole = (
 
 /** does PEFT, reading this config, adapt and train the very same tensors in the same way? */
 const describes = (config: PeftConfig, tuned: Attached, format: PeftFormat): boolean => {
-  const { network, sites, bound, params } = tuned
-  if (!sameLayers(config, network)) return false
+  const { network, sites, params } = tuned
+  const { main: bound, beside } = parted(tuned.bound, (a) => formatFor(a))
+  if (!sameLayers(config, network) || !saysBeside(config, beside, known, sites)) return false
   const targets = targetsOf(format, config, sites)
   const adapted = new Set(bound.map((b) => b.site.name))
   if (targets.length !== adapted.size || targets.some((s) => !adapted.has(s.name))) return false
@@ -171,7 +182,7 @@ const describes = (config: PeftConfig, tuned: Attached, format: PeftFormat): boo
     const [want, have] = [meaningOf(format, { ...held, adapter: theirs }), meaningOf(format, held)]
     return Object.keys(have).every((key) => alike(want[key], have[key]))
   })
-  const own = bound.flatMap(({ prefix, name }) => [`${prefix}.`, `${name}.shared.`])
+  const own = tuned.bound.flatMap(({ prefix, name }) => [`${prefix}.`, `${name}.shared.`])
   const whole = Object.keys(params).filter((n) => !own.some((start) => n.startsWith(start)))
   const trained = new Set(peftTrained(config, network, sites, targets))
   return equal && whole.length === trained.size && whole.every((n) => trained.has(n))

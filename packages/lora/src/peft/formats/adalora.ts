@@ -36,7 +36,7 @@ export const format: PeftFormat = {
     orthogonal: number('orth_reg_weight', { fallback: 0.5, start: true }),
     init: starts('init_lora_weights'),
   },
-  inert: { ...loraInert, alpha_pattern: [], use_rslora: [false], lora_bias: [false] },
+  inert: { ...loraInert, trainable_token_indices: [], alpha_pattern: [], use_rslora: [false], lora_bias: [false] },
   fixed: { r: 8 },
   options: ({ rank_pattern: found }, targets) => {
     if (!found) return {}

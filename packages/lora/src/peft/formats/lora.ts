@@ -55,7 +55,6 @@ export const loraInert: Readonly<Record<string, readonly unknown[]>> = {
   ensure_weight_tying: [false],
   use_bdlora: [false],
   megatron_config: [],
-  trainable_token_indices: [],
   target_parameters: [],
   alora_invocation_tokens: [],
   arrow_config: [],

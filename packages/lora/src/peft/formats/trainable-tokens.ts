@@ -27,6 +27,22 @@ export const format: PeftFormat = {
   make: (options) => trainableTokens(options as TrainableTokensOptions),
   config: (held) => ({ target_modules: held.filter((h) => h.site.kind === 'embed').map((h) => h.site.module!) }),
   parts: { rows: DELTA },
+  beside: {
+    key: 'trainable_token_indices',
+    types: ['LORA'],
+    parts: { rows: `token_adapter.${DELTA}` },
+    read: (value, sites) => {
+      const tables = sites.filter((s) => s.kind === 'embed')
+      const [named, ...more] = Array.isArray(value) ? [['', value] as const] : Object.entries(value as object)
+      const embed = tables.find((s) => s.module?.endsWith(named?.[0] ?? ''))
+      if (!named || more.length || !embed || !isTokens(named[1]))
+        throw new Error(
+          `adapter_config.json: trainable_token_indices must be a list of token ids, or one under the name of the embedding, found ${JSON.stringify(value)}`,
+        )
+      return { options: { tokens: named[1] }, targets: targets({ target_modules: [embed.module!] }, sites) }
+    },
+    write: ({ options }) => (options as TrainableTokensOptions).tokens,
+  },
   shared: (key, sites) => {
     const embed = sites.find((s) => s.kind === 'embed') ?? sites[0]!
     return key === 'rows' ? `base_model.model.${embed.module}.${DELTA}` : undefined
