@@ -1,9 +1,10 @@
 import type { Adapter, Seen, Site, Start, Tensor2D } from '@weftjs/spec'
-import { largestOf, type Tensor, type Tensor1D, zeros } from '@weftjs/tensor'
+import { type Tensor, type Tensor1D, zeros } from '@weftjs/tensor'
 import { lowRank, sum } from '@weftjs/weight'
 import { droppedWhile, mustBeChance } from './shared/dropped.ts'
 import { type SparseState, sizeOf, sparseStart, withSparse } from './shared/sparse.ts'
 import { kaiming, mustBeWhole } from './shared/start.ts'
+import { topOfAll } from './shared/top-of-all.ts'
 
 /** what a site gets: `lora`, or how many numbers of its matrix */
 export type SptPlan = Readonly<Record<string, 'lora' | number>>
@@ -33,17 +34,6 @@ export interface SptState extends Record<string, Tensor> {
 
 const cost = ({ weight }: Site, rank: number): number => rank * (weight!.shape[0] + weight!.shape[1])
 
-/** The most sensitive numbers of all matrices, site by site and the best first, as far as `most` go. */
-const ranked = (sites: readonly Site[], seen: (site: Site) => Seen, most: number): { site: number; flat: number }[] => {
-  const best = sites.map((site) => {
-    const g = seen(site).get('fisher').dataSync()
-    return { g, flat: largestOf(g, Math.min(most, g.length)) }
-  })
-  const all = best.flatMap(({ g, flat }, site) => Array.from(flat, (at) => ({ site, flat: at, g: g[at]! })))
-  if (!all.some(({ g }) => g > 0)) throw new Error('spt: no gradient reaches the sites; calibrate on data with targets')
-  return all.sort((p, q) => q.g - p.g).slice(0, most)
-}
-
 /** Which sites get LoRA and which numbers of the others train, for the τ that the options give or that meets the budget. */
 const planned = (
   sites: readonly Site[],
@@ -54,14 +44,16 @@ const planned = (
   const total = sites.reduce((n, s) => n + sizeOf(s), 0)
   const top = options.top ?? Math.max(1, Math.round(total / 100))
   if (top > total) throw new Error(`spt: top ${top} exceeds the ${total} numbers at its sites; lower it`)
-  const order = ranked(sites, seen, budget ? Math.min(total, 4 * budget) : top)
+  const read = (i: number): ArrayLike<number> => seen(sites[i]!).get('fisher').dataSync()
+  const { from, flat, value } = topOfAll(read, sites.length, budget ? Math.min(total, 4 * budget) : top)
+  if (!(value[0]! > 0)) throw new Error('spt: no gradient reaches the sites; calibrate on data with targets')
   const structured = (n: number, site: Site): boolean => n >= cost(site, rank) / kappa
   let tau = top
   if (budget) {
     // the trainable total after each number more
     const counts = sites.map(() => 0)
     let [now, nearest] = [0, Number.POSITIVE_INFINITY]
-    order.forEach(({ site: i }, j) => {
+    from.forEach((i, j) => {
       const own = (n: number): number => (n && structured(n, sites[i]!) ? cost(sites[i]!, rank) : n)
       now += own(counts[i]! + 1) - own(counts[i]!)
       counts[i]!++
@@ -70,11 +62,11 @@ const planned = (
     })
   }
   const flats = sites.map((): number[] => [])
-  for (const { site, flat } of order.slice(0, tau)) flats[site]!.push(flat)
+  for (let j = 0; j < tau; j++) flats[from[j]!]!.push(flat[j]!)
   return new Map(
-    flats.map((flat, i) => [
+    flats.map((own, i) => [
       sites[i]!.name,
-      structured(flat.length, sites[i]!) && flat.length ? 'lora' : flat.sort((a, b) => a - b),
+      structured(own.length, sites[i]!) && own.length ? 'lora' : own.sort((a, b) => a - b),
     ]),
   )
 }

@@ -2,8 +2,10 @@ import { attach, calibrate, type Tuned } from '@weftjs/model'
 import type { Adapter, Batch, Params, Tensor } from '@weftjs/spec'
 import { add, countParams, cpu, mapParams, rng, tensor } from '@weftjs/tensor'
 import { tinyLlama } from '@weftjs/testkit'
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { flatOf } from '../src/shared/sparse.ts'
+import { topOfAll } from '../src/shared/top-of-all.ts'
 import { type SptOptions, spt, sptPlan } from '../src/spt.ts'
 import { distance } from './fixture.ts'
 
@@ -28,6 +30,26 @@ const kinds = (tuned: Tuned): Record<string, 'lora' | number> =>
   Object.fromEntries(
     tuned.bound.map((b) => [b.site.name, b.keys.includes('a') ? 'lora' : tuned.params[`${b.prefix}.values`]!.size]),
   )
+
+describe('the best of many arrays', () => {
+  it('are those of a sort, the first of equal ones first', () => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.array(fc.constantFrom(0, 1e-30, 0.5, 0.5000001, 3, 3.0001, 1e20), { maxLength: 12 }), {
+          minLength: 1,
+          maxLength: 5,
+        }),
+        fc.integer({ min: 1, max: 30 }),
+        (arrays, most) => {
+          const all = arrays.flatMap((a, from) => a.map((v, flat) => [from, flat, Math.fround(v)] as const))
+          const want = all.sort((a, b) => b[2] - a[2]).slice(0, most)
+          const { from, flat, value } = topOfAll((i) => Float32Array.from(arrays[i]!), arrays.length, most)
+          expect(Array.from(from, (f, i) => [f, flat[i], value[i]])).toEqual(want)
+        },
+      ),
+    )
+  })
+})
 
 describe('spt', () => {
   it('takes the τ most sensitive numbers of all matrices where none gets LoRA', () => {
