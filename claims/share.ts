@@ -13,3 +13,10 @@ export const shareOfLora = async (recipe: Recipe, seed: number, lab: Lab): Promi
   ]
   return (none.loss - ours.loss) / (none.loss - low.loss)
 }
+
+/** how far a recipe's losses lie below LoRA's over all steps, at the rate that suits LoRA: a start that learns faster shows here */
+export const earlier = async (recipe: Recipe, seed: number, lab: Lab): Promise<number> => {
+  const rate = await lab.rate(reference)
+  const mean = ({ curve }: { curve: readonly number[] }): number => curve.reduce((a, b) => a + b) / curve.length
+  return mean(await lab.run(reference, { seed, rate })) - mean(await lab.run(recipe, { seed, rate }))
+}

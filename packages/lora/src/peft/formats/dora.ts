@@ -6,7 +6,9 @@ const { loraBias: _, ...fields } = loraFields
 
 /** LORA with `use_dora`  —  huggingface/peft, tuners/lora/dora.py */
 export const format: PeftFormat = {
-  ...{ type: 'LORA', method: 'dora', when: (config) => config['use_dora'] === true },
+  type: 'LORA',
+  method: 'dora',
+  when: (config) => config['use_dora'] === true,
   fields,
   inert: { ...loraInert, use_dora: [true], lora_bias: [false] },
   always: { use_dora: true },

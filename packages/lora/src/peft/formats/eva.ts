@@ -11,7 +11,10 @@ const alphaOf = ({ site, adapter, state }: Held): number => {
 
 /** written as the plain LoRA that it is once its ranks are given, with PEFT's patterns of ranks and alphas, and read as that */
 export const format: PeftFormat = {
-  ...{ type: 'LORA', method: 'eva', when: () => false, inert: loraInert },
+  type: 'LORA',
+  method: 'eva',
+  when: () => false,
+  inert: loraInert,
   fields: { ...loraFields, alpha: { ...loraFields.alpha, of: alphaOf } },
   make: (options) => eva(options as EvaOptions),
   config: (held) => ({ fan_in_fan_out: fanInFanOut(held.map((h) => h.site)) }),

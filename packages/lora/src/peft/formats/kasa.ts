@@ -16,11 +16,9 @@ const { rank, alpha, rslora, dropout, init } = loraFields
 
 /** LORA with `kasa_config`; whoever reads the file takes the same components from the base again */
 export const format: PeftFormat = {
-  ...{
-    type: 'LORA',
-    method: 'kasa',
-    when: (config) => typeof config['kasa_config'] === 'object' && config['kasa_config'] !== null,
-  },
+  type: 'LORA',
+  method: 'kasa',
+  when: (config) => typeof config['kasa_config'] === 'object' && config['kasa_config'] !== null,
   fields: {
     rank,
     alpha,

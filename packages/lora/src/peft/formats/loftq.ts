@@ -13,7 +13,10 @@ const roundsOf = ({ loftq_config: found }: PeftConfig): unknown =>
  * it. More rounds leave a base that only its own checkpoint holds.
  */
 export const format: PeftFormat = {
-  ...{ type: 'LORA', method: 'loftq', when: startsAs('loftq'), inert: startInert },
+  type: 'LORA',
+  method: 'loftq',
+  when: startsAs('loftq'),
+  inert: startInert,
   fields: {
     ...startFields('loftq'),
     init: { ...loraFields.init, test: (v) => v === 'loftq' || loraFields.init.test(v) },

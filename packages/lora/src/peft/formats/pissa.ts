@@ -6,7 +6,11 @@ import { fanInFanOut, loraParts } from './lora.ts'
 
 /** `pissa`: whoever reads the file takes the same factors from the base again, by the whole SVD */
 export const format: PeftFormat = {
-  ...{ type: 'LORA', method: 'pissa', when: startsAs('pissa'), fields: startFields('pissa'), inert: startInert },
+  type: 'LORA',
+  method: 'pissa',
+  when: startsAs('pissa'),
+  fields: startFields('pissa'),
+  inert: startInert,
   always: { init_lora_weights: 'pissa' },
   check: mustBeFound('pissa'),
   make: (options) => pissa(options as PissaOptions),

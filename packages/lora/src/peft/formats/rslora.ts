@@ -4,7 +4,10 @@ import { fanInFanOut, loraFields, loraInert, loraParts } from './lora.ts'
 
 /** written as a LoRA with `use_rslora`, and read as that */
 export const format: PeftFormat = {
-  ...{ type: 'LORA', method: 'rslora', when: () => false, inert: loraInert },
+  type: 'LORA',
+  method: 'rslora',
+  when: () => false,
+  inert: loraInert,
   fields: { ...loraFields, rslora: { ...loraFields.rslora, write: () => true } },
   always: { use_rslora: true },
   make: (options) => rslora(options as RsloraOptions),
