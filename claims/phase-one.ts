@@ -5,7 +5,7 @@ import { attach, inputsOf, nextToken, type TransformerConfig } from '@weftjs/mod
 import { adamw, chain, clipByGlobalNorm, train } from '@weftjs/optim'
 import type { Batch, Network, Params, Scalar } from '@weftjs/spec'
 import { rng } from '@weftjs/tensor'
-import { type Task, textTask } from './lab.ts'
+import { type Lab, type Recipe, type Task, textTask } from './lab.ts'
 
 /** batches of the first phase are those of this seed */
 const SEED = 2000
@@ -46,4 +46,10 @@ export const once = <T>(
     found ??= f(network)
     return found
   }
+}
+
+/** what a nat of the task costs: forgetting by the loss that was taken off, so that methods which learn more are not blamed for it */
+export const price = async (lab: Lab, recipe: Recipe, seed: number): Promise<number> => {
+  const [start, end] = [await lab.run(recipe, { seed, rate: 1e-12 }), await lab.run(recipe, { seed })]
+  return end.forgetting / (start.loss - end.loss)
 }

@@ -1,5 +1,6 @@
 import { hft } from '@weftjs/optim'
 import type { Claim, Recipe } from '../lab.ts'
+import { price } from '../phase-one.ts'
 
 /** full tuning of a half */
 export const recipe: Recipe = {
@@ -10,7 +11,6 @@ export const whole: Recipe = { name: 'full network', train: () => ['**'] }
 
 export const claim: Claim = {
   says: 'With a half of each block frozen, tuning forgets less',
-  metric: 'forgetting of full tuning less ours',
-  margin: async (seed, lab) =>
-    (await lab.run(whole, { seed })).forgetting - (await lab.run(recipe, { seed })).forgetting,
+  metric: 'forgetting for a nat of the task: full tuning less ours',
+  margin: async (seed, lab) => (await price(lab, whole, seed)) - (await price(lab, recipe, seed)),
 }

@@ -1,6 +1,6 @@
 import { movedMostOfEach, pivotal } from '@weftjs/lora/pivotal'
 import type { Claim, Recipe } from '../lab.ts'
-import { once, tuned } from '../phase-one.ts'
+import { once, price, tuned } from '../phase-one.ts'
 
 const at = 'blocks.*.attn.{q,k,v,o}'
 /** 78,644 numbers of attention's, where the method lives */
@@ -21,7 +21,6 @@ const whole: Recipe = { name: 'full attention', train: () => [at] }
 
 export const claim: Claim = {
   says: 'Pivotal numbers learn a concept with less loss of the rest than full tuning of attention',
-  metric: 'forgetting of full tuning less ours',
-  margin: async (seed, lab) =>
-    (await lab.run(whole, { seed })).forgetting - (await lab.run(recipe, { seed })).forgetting,
+  metric: 'forgetting for a nat of the task: full tuning less ours',
+  margin: async (seed, lab) => (await price(lab, whole, seed)) - (await price(lab, recipe, seed)),
 }
