@@ -9,7 +9,7 @@ export interface CordaOptions extends Omit<LoraOptions, 'init' | 'loraBias'> {
   readonly mode?: 'ipm' | 'kpm'
   /** λ, doubled until C + λ·mean(diag C)·I can be inverted */
   readonly damping?: number
-  /** for `ipm`: power iterations of a randomized SVD, 0 for the whole; by default that of matrices up to 512, 4 for larger ones */
+  /** for `ipm`: power iterations of a randomized SVD, 0 for the whole; by default that of matrices up to 128, 2 for larger ones */
   readonly niter?: number
 }
 export type CordaState = LoraState

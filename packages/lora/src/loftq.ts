@@ -8,7 +8,7 @@ import { mustBeWhole, mustFit } from './shared/start.ts'
 export interface LoftqOptions extends Omit<LoraOptions, 'loraBias'> {
   /** T, rounds of packing and factoring (PEFT: 1, the paper: 5) */
   readonly rounds?: number
-  /** power iterations of a randomized SVD, 0 for the whole SVD; by default that of matrices up to 512, and 4 for larger ones */
+  /** power iterations of a randomized SVD, 0 for the whole SVD; by default that of matrices up to 128, and 2 for larger ones */
   readonly niter?: number
 }
 export type LoftqState = LoraState

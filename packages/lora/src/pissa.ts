@@ -6,7 +6,7 @@ import { factorsOf, mustBePositive, residual, topTriples } from './shared/residu
 import { mustBeWhole, mustFit } from './shared/start.ts'
 
 export interface PissaOptions extends Omit<LoraOptions, 'init' | 'loraBias'> {
-  /** power iterations of a randomized SVD, 0 for the whole SVD; by default that of matrices up to 512, and 4 for larger ones */
+  /** power iterations of a randomized SVD, 0 for the whole SVD; by default that of matrices up to 128, and 2 for larger ones */
   readonly niter?: number
   /** rounds of taking factors from what packing the residual lost (QPiSSA, the paper: 5); of no effect on a dense base */
   readonly rounds?: number

@@ -11,8 +11,8 @@ import {
   transpose,
 } from '@weftjs/tensor/linalg'
 
-/** up to this smaller side of a matrix its whole SVD takes less than a second */
-const SMALL = 512
+/** up to this smaller side the whole SVD of a matrix takes no longer than a randomized one */
+const SMALL = 128
 
 /** columns `from` to `to` of m */
 export const columns = ({ rows, cols, data }: Matrix, from: number, to: number): Matrix => {
@@ -27,10 +27,10 @@ export const isWhole = (niter: number | undefined, [out, input]: readonly [numbe
 
 /**
  * At least the top `rank` triples of w. `niter`: 0 takes the whole SVD, n a randomized one of n power iterations; by default
- * the whole of small matrices, and 4 iterations for others.
+ * the whole of small matrices, and 2 iterations for others.
  */
 export const topTriples = (w: Matrix, rank: number, rng: Rng, niter?: number): Svd =>
-  isWhole(niter, [w.rows, w.cols]) ? svd(w) : randomizedSvd(w, rank, { rng, iterations: niter || 4 })
+  isWhole(niter, [w.rows, w.cols]) ? svd(w) : randomizedSvd(w, rank, { rng, iterations: niter || 2 })
 
 /** triples `from` to `to` as b = U·√(S/s) [out, r], a = √(S/s)·Vᵀ [r, in], so that s·b·a is their part of the matrix */
 export const factorsOf = ({ u, s, v }: Svd, factor: number, from: number, to: number): Factors => {
