@@ -122,6 +122,7 @@ export const methods: readonly Method[] = [
       'rankPattern',
       'rslora',
     ],
+    peft: 'LORA',
   },
   {
     name: 'delora',
@@ -150,6 +151,7 @@ export const methods: readonly Method[] = [
     file: 'packages/lora/src/dora.ts',
     subpath: '@weftjs/lora/dora',
     options: ['alpha', 'alphaPattern', 'anyRank', 'dropout', 'init', 'rank', 'rankPattern', 'rslora'],
+    peft: 'LORA',
   },
   {
     name: 'dsee',
@@ -179,6 +181,7 @@ export const methods: readonly Method[] = [
       'rslora',
       'whiten',
     ],
+    peft: 'LORA',
   },
   {
     name: 'expertLora',
@@ -297,6 +300,7 @@ export const methods: readonly Method[] = [
     file: 'packages/lora/src/kasa.ts',
     subpath: '@weftjs/lora/kasa',
     options: ['alpha', 'alphaPattern', 'anyRank', 'beta', 'dropout', 'gamma', 'rank', 'rankPattern', 'rslora'],
+    peft: 'LORA',
   },
   {
     name: 'llavaMole',
@@ -336,6 +340,7 @@ export const methods: readonly Method[] = [
       'rounds',
       'rslora',
     ],
+    peft: 'LORA',
   },
   {
     name: 'loha',
@@ -396,6 +401,7 @@ export const methods: readonly Method[] = [
       'rslora',
       'scale',
     ],
+    peft: 'LORA',
   },
   {
     name: 'loraGgpo',
@@ -509,6 +515,7 @@ export const methods: readonly Method[] = [
     file: 'packages/lora/src/olora.ts',
     subpath: '@weftjs/lora/olora',
     options: ['alpha', 'alphaPattern', 'anyRank', 'dropout', 'rank', 'rankPattern', 'rslora'],
+    peft: 'LORA',
   },
   {
     name: 'parallel',
@@ -527,12 +534,13 @@ export const methods: readonly Method[] = [
     file: 'packages/lora/src/pissa.ts',
     subpath: '@weftjs/lora/pissa',
     options: ['alpha', 'alphaPattern', 'anyRank', 'dropout', 'niter', 'rank', 'rankPattern', 'rounds', 'rslora'],
+    peft: 'LORA',
   },
   {
     name: 'pivotal',
     family: 'lora',
-    equation: 'W + M ⊙ δ, M the share of W that full tuning moved most and δ how far, from where it trains on',
-    paper: 'Chen et al.',
+    equation: 'W + M ⊙ δ, M the share of W that full tuning moved most, δ how far',
+    paper: 'Chen et al., arXiv:2406.12292',
     file: 'packages/lora/src/pivotal.ts',
     subpath: '@weftjs/lora/pivotal',
     options: ['share'],
@@ -604,6 +612,7 @@ export const methods: readonly Method[] = [
     file: 'packages/lora/src/rslora.ts',
     subpath: '@weftjs/lora/rslora',
     options: ['alpha', 'alphaPattern', 'anyRank', 'dropout', 'init', 'loraBias', 'rank', 'rankPattern'],
+    peft: 'LORA',
   },
   {
     name: 's2ft',
@@ -654,8 +663,8 @@ export const methods: readonly Method[] = [
   {
     name: 'spiel',
     family: 'lora',
-    equation: 'W + S, S zero but in k places, of which the smallest are dropped and others grown every S steps',
-    paper: 'Ansell et al.',
+    equation: 'W + S, S zero but in k places, the smallest of which give way to others every few steps',
+    paper: 'Ansell et al., arXiv:2401.16405',
     file: 'packages/lora/src/spiel.ts',
     subpath: '@weftjs/lora/spiel',
     options: ['b1', 'b2', 'density', 'drop', 'every', 'growth', 'window'],
@@ -778,6 +787,14 @@ export const methods: readonly Method[] = [
     subpath: '@weftjs/model',
   },
   {
+    name: 'replicateLayers',
+    family: 'lora',
+    equation: 'h ← blockᵢ(h) for the layers i of several ranges, one behind the other, weights shared',
+    paper: 'Kim et al., arXiv:2312.15166',
+    file: 'packages/model/src/replicate.ts',
+    subpath: '@weftjs/model',
+  },
+  {
     name: 'transLora',
     family: 'lora',
     equation:
@@ -809,18 +826,26 @@ export const methods: readonly Method[] = [
   {
     name: 'greenTrainer',
     family: 'lora',
-    equation: "max Σ m·I over subsets m of the tensors with Σ_{k≤K} dy + Σ m·dw ≤ ρ', K the deepest of m",
-    paper: 'Huang et al.',
+    equation: "max Σ m·I over tensors m with Σ_{k≤K} dy + Σ m·dw ≤ ρ', K the deepest of m",
+    paper: 'Huang et al., arXiv:2309.13192',
     file: 'packages/optim/src/choose/green-trainer.ts',
     subpath: '@weftjs/optim/choose/green-trainer',
     options: ['batch', 'importance', 'rho'],
   },
   {
+    name: 'hft',
+    family: 'lora',
+    equation: 'θ ← θ − M ⊙ update, M zero for a random half of each block, drawn anew for each phase',
+    paper: 'Hui et al., arXiv:2404.18466',
+    file: 'packages/optim/src/choose/hft.ts',
+    subpath: '@weftjs/optim/choose/hft',
+    options: ['ratio'],
+  },
+  {
     name: 'telly',
     family: 'lora',
-    equation:
-      'Blocks K to L − 1 and the head train; embeddings and the blocks below K are frozen, and backward ends there',
-    paper: 'Shi et al.',
+    equation: 'Blocks K to L − 1 and the head train, and the backward pass ends there',
+    paper: 'Shi et al., arXiv:2304.05216',
     file: 'packages/optim/src/choose/telly.ts',
     subpath: '@weftjs/optim/choose/telly',
     options: ['k'],
@@ -828,8 +853,8 @@ export const methods: readonly Method[] = [
   {
     name: 'ist',
     family: 'lora',
-    equation: 'Gradients of a sample of layers, drawn by σ(−I); I grows where suppressing an adapter does no harm',
-    paper: 'Yao et al.',
+    equation: 'Gradients of layers drawn by σ(−I); I grows where suppressing does no harm',
+    paper: 'Yao et al., arXiv:2410.11772',
     file: 'packages/optim/src/estimate/ist.ts',
     subpath: '@weftjs/optim/estimate/ist',
     options: ['beta', 'draws', 'every', 'layerOf', 'mu', 'rng', 'scales', 'state', 'suppress', 'update'],

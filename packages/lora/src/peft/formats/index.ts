@@ -20,8 +20,8 @@ import { format as lnTuning } from './ln-tuning.ts'
 import { format as loftq } from './loftq.ts'
 import { format as loha } from './loha.ts'
 import { format as lokr } from './lokr.ts'
-import { format as lora } from './lora.ts'
 import { format as loraGa } from './lora-ga.ts'
+import { format as lora } from './lora.ts'
 import { format as miss } from './miss.ts'
 import { format as oft } from './oft.ts'
 import { format as olora } from './olora.ts'
@@ -57,8 +57,8 @@ export const formats: readonly PeftFormat[] = [
   loftq,
   loha,
   lokr,
-  lora,
   loraGa,
+  lora,
   miss,
   oft,
   olora,
