@@ -53,7 +53,7 @@ const between = (path: string, name: string, content: string, text: string = rea
 const formatted = (path: string, text: string): string => {
   const { stdout, status, stderr } = spawnSync(
     join(root, 'node_modules/.bin/biome'),
-    ['format', `--stdin-file-path=${path}`],
+    ['check', '--write', `--stdin-file-path=${path}`],
     { cwd: root, input: text, encoding: 'utf8' },
   )
   if (status !== 0) throw new Error(`${path}: ${stderr}`)
@@ -120,7 +120,8 @@ const methodExports = (path: string): string => {
         .filter((name) => name === own || citation(exported(source).find((e) => e.name === name)!.doc))
       return `export { ${[...types.map((t) => `type ${t}`), ...values].join(', ')} } from './${basename(f)}'\n`
     })
-  return formatted(path, `${text.slice(0, start + open.length)}${lines.join('')}${text.slice(end)}`)
+  // comments with an empty line behind them: the formatter sorts exports only between such
+  return formatted(path, `${text.slice(0, start + open.length)}\n${lines.join('')}\n${text.slice(end)}`)
 }
 /** the list of PEFT's formats, from their folder */
 const formatList = (folder: string): string => {

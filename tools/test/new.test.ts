@@ -8,7 +8,10 @@ import { citation, contracts, exported, families, manifest, parse, root } from '
 
 describe('the arguments of npm run new', () => {
   it.each([
-    [['lora/unheard', '--paper', '2402.09353'], { family: 'lora', file: 'unheard', paper: 'Authors, arXiv:2402.09353' }],
+    [
+      ['lora/unheard', '--paper', '2402.09353'],
+      { family: 'lora', file: 'unheard', paper: 'Authors, arXiv:2402.09353' },
+    ],
     [
       ['merge/task-sum', '--paper', 'arXiv:2402.09353', '--authors', 'Liu et al.'],
       { family: 'merge', file: 'task-sum', paper: 'Liu et al., arXiv:2402.09353' },

@@ -6,6 +6,7 @@ import {
   div,
   linear,
   mul,
+  numbersNow,
   reshape,
   scalar,
   slice,
@@ -84,18 +85,19 @@ export const llavaMole = (options: LlavaMoleOptions = {}): Adapter<LlavaMoleStat
       const one = (e: number): Tensor => mul(slice(p, [0, 0, e], [-1, -1, 1]), alone(e, x))
       return Array.from({ length: E }, (_, e) => one(e)).reduce((a, b) => add(a, b))
     }
-    if (dispatch === 'masked') {
+    // a GPU is not waited for: there every expert sees all, and one counts
+    const to = dispatch === 'masked' ? undefined : numbersNow(untaped(() => argMax(reshape(p, [-1, E]), 1)))
+    if (!to) {
       scratch.set(`${site.name}.gates`, chosen)
       return next(x)
     }
     const D = x.shape.at(-1)!
-    const to = untaped(() => argMax(reshape(p, [-1, E]), 1)).dataSync()
-    const order = Int32Array.from(to.keys()).sort((i, j) => to[i]! - to[j]! || i - j)
+    const order = Int32Array.from({ length: to.length }, (_, i) => i).sort((i, j) => to[i]! - to[j]! || i - j)
     const [there, back] = [order, inverseOf(order)].map((o) => tensor1d(o, 'int32'))
     const sorted = permute(reshape(x, [-1, D]), there!, back!) // [B·T, D]
     let from = 0
     const parts = Array.from({ length: E }, (_, e) => {
-      const n = to.reduce((n, t) => n + (t === e ? 1 : 0), 0)
+      const n = order.reduce((n, i) => n + (to[i] === e ? 1 : 0), 0)
       const y = n ? alone(e, reshape(slice(sorted, [from, 0], [n, D]), [1, n, D])) : undefined // [1, n, D]
       from += n
       return y
