@@ -1,11 +1,11 @@
 import { existsSync } from 'node:fs'
-import { mkdir, readFile, symlink, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { cpu, memory } from '@weftjs/tensor'
 import { openSafetensors } from '@weftjs/tensor/checkpoint'
 import { fromFile } from '@weftjs/tensor/checkpoint/file'
-import { describe, expect, it } from 'vitest'
+import { afterAll, describe, expect, it } from 'vitest'
 import { fixtures, llama3, losses, project, type Result, temporary, weft } from './weft.ts'
 
 await cpu()
@@ -257,12 +257,17 @@ export const gain = ({ start = 1 } = {}) => ({
   around: (next, x, { g }) => mul(next(x), g),
 })
 `
+  const homes: string[] = []
+  afterAll(async () => {
+    for (const folder of homes) await rm(folder, { recursive: true, force: true })
+  })
   /** inside the workspace, so that its imports are found */
   const home = async (): Promise<string> => {
     const cache = fileURLToPath(new URL('../../../.cache', import.meta.url))
     await mkdir(cache, { recursive: true })
     const folder = join(cache, `third-party-${process.pid}-${Math.floor(performance.now() * 1000)}`)
     await mkdir(folder, { recursive: true })
+    homes.push(folder)
     return folder
   }
   const install = async (
