@@ -59,8 +59,8 @@ const noiseWeight = (shape: readonly [number, number], noise: () => Tensor2D): W
  * W' + ε while training, W' = W + (α/r)·B·A, εᵢⱼ ~ N(0, σ²·(‖W'ᵢ‖² + β·‖Gᵢ‖²)/in)  —  Chang et al., arXiv:2502.14538
  *
  * G, the last gradient of W', is put together from the factors, s·(B·gᴬ + gᴮ·A), without its full size; by the equations as a public implementation
- * cites them (kohya-ss/sd-scripts has std = (σ·‖Wᵢ‖ + β·‖Gᵢ‖²)/√out). A step draws in·out numbers and multiplies by them twice
- * at each site, which is what the method is: about twice LoRA's time.
+ * cites them (kohya-ss/sd-scripts has std = (σ·‖Wᵢ‖ + β·‖Gᵢ‖²)/√out). A step draws in·out normal
+ * numbers at each site, and again for the gradient of x rather than to keep them: on a CPU about four times LoRA's step.
  */
 export const loraGgpo = (options: LoraGgpoOptions = {}): Adapter<LoraGgpoState> => {
   const { sigma = 0.03, beta = 0.01, ...rest } = options
