@@ -1,8 +1,8 @@
 import type { Adapter, Site, Tensor3D } from '@weftjs/spec'
 import { type Tensor, zeros } from '@weftjs/tensor'
 import { scale, sum } from '@weftjs/weight'
-import { patterned } from './peft/pattern.ts'
 import { circulant } from './shared/circulant.ts'
+import { patterned } from './shared/pattern.ts'
 import { mustBeWhole } from './shared/start.ts'
 
 export interface C3aOptions {

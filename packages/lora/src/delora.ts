@@ -1,8 +1,8 @@
 import type { Adapter, Site, Tensor1D, Tensor2D } from '@weftjs/spec'
 import { div, expandDims, maximum, mul, ones, sqrt, square, type Tensor, sum as total, zeros } from '@weftjs/tensor'
 import { lowRank, sum } from '@weftjs/weight'
-import { patterned } from './peft/pattern.ts'
 import { droppedWhile, mustBeChance } from './shared/dropped.ts'
+import { patterned } from './shared/pattern.ts'
 import { kaiming, mustBeNumber, mustFit } from './shared/start.ts'
 
 export interface DeloraOptions {

@@ -1,8 +1,8 @@
 import type { Adapter, Site, Tensor1D, Tensor2D } from '@weftjs/spec'
 import { add, concat, linearSparse, matMul, mul, reverse, slice, type Tensor, tensor2d, zeros } from '@weftjs/tensor'
 import { made } from '@weftjs/weight'
-import { patterned } from './peft/pattern.ts'
 import { cas } from './shared/hartley.ts'
+import { patterned } from './shared/pattern.ts'
 import { mustBeNumber, mustBeWhole } from './shared/start.ts'
 import { torchRandom } from './shared/torch-random.ts'
 

@@ -1,8 +1,8 @@
 import type { Adapter, Site, Tensor2D, Weight } from '@weftjs/spec'
 import { add, matMul, mul, type Tensor, zeros } from '@weftjs/tensor'
 import { lowRank, made, rowsOf, sum } from '@weftjs/weight'
-import { patterned } from './peft/pattern.ts'
 import { droppedWhile, mustBeChance } from './shared/dropped.ts'
+import { patterned } from './shared/pattern.ts'
 import { kaiming, mustFit } from './shared/start.ts'
 
 export interface HiraOptions {

@@ -1,9 +1,8 @@
 import type { Adapter, Rng, Site, Tensor2D } from '@weftjs/spec'
 import { add, matMul, mul, type Tensor, type Tensor1D, tensor2d, zeros } from '@weftjs/tensor'
-import { matrix, qr } from '@weftjs/tensor/linalg'
 import { lowRank, scale, sum } from '@weftjs/weight'
-import { patterned } from './peft/pattern.ts'
 import { droppedWhile, mustBeChance } from './shared/dropped.ts'
+import { patterned } from './shared/pattern.ts'
 import { kaiming, mustBeWhole, mustFit } from './shared/start.ts'
 
 export interface LoraOptions {
@@ -80,14 +79,29 @@ export const lora = (options: LoraOptions = {}): Adapter<LoraState> => {
 const orthogonal = ({ name, weight }: Site, r: number, rng: Rng): { a: Tensor2D; b: Tensor2D } => {
   if (r % 2) throw new Error(`${name}: an orthogonal start takes an even rank, found ${r}`)
   const [out, input] = weight!.shape
-  const { data } = qr(matrix(r, r, rng.fork('q').normal([r, r]).dataSync())).q
+  const q = orthonormal(rng.fork('q').numbers(r * r), r)
   const rows = (first: number): Tensor2D =>
     tensor2d(
-      Array.from({ length: r / 2 }, (_, i) => [...data.slice((2 * i + first) * r, (2 * i + first + 1) * r)]),
+      q.filter((_, i) => i % 2 === first),
       [r / 2, r],
     )
   return {
     a: mul(matMul(rows(0), rng.fork('a').normal([r / 2, input]), true), 0.1) as Tensor2D, // [r, in]
     b: mul(matMul(rng.fork('b').normal([out, r / 2]), rows(1)), 0.1) as Tensor2D, // [out, r]
   }
+}
+
+/** r orthonormal rows from r² numbers in [0, 1), by Gram and Schmidt, each row cleared twice of those before it */
+const orthonormal = (numbers: Float64Array, r: number): number[][] => {
+  const rows: number[][] = []
+  for (let i = 0; i < r; i++) {
+    let row = Array.from(numbers.subarray(i * r, (i + 1) * r), (u) => u - 0.5)
+    for (const q of [...rows, ...rows]) {
+      const along = q.reduce((n, v, j) => n + v * row[j]!, 0)
+      row = row.map((v, j) => v - along * q[j]!)
+    }
+    const length = Math.hypot(...row)
+    rows.push(row.map((v) => v / length))
+  }
+  return rows
 }

@@ -93,7 +93,9 @@ describe('a vocabulary of another size', () => {
     const tuned = attach(await model('llama'), [{ adapter: lora({ rank: 2 }), at: 'blocks.*.attn.q' }], rng(1))
     const folder = await saved(tuned, tuned.params, { base: 'llama', embeddings: true })
     expect((await open(folder)).tuned.network).toBe(await model('llama'))
-    await expect(open(folder, 'mistral')).rejects.toThrow(/is a frozen copy of (embed|head) that differs from this base/)
+    await expect(open(folder, 'mistral')).rejects.toThrow(
+      /is a frozen copy of (embed|head) that differs from this base/,
+    )
     await expect(open(peftFolder('vocabulary-frozen'), 'llama')).rejects.toThrow(
       /embed_tokens.weight.*has shape \[99,48\], and embed is \[96,32\]: another base/,
     )

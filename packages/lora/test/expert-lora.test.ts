@@ -125,6 +125,8 @@ describe('bad input', () => {
     const start = fromPeft(peftConfig({ ...config, r: 3 }), network, tuned.sites)
     const other = attach(start.network, start.attachments, rng(0))
     const { loadPeft } = await import('../src/peft/load.ts')
-    await expect(loadPeft(peftFolder('experts-down-router'), other)).rejects.toThrow(/was trained with (r|lora_alpha|use_rslora)/)
+    await expect(loadPeft(peftFolder('experts-down-router'), other)).rejects.toThrow(
+      /was trained with (r|lora_alpha|use_rslora)/,
+    )
   })
 })

@@ -5,7 +5,7 @@ import { packed } from '@weftjs/weight'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { lora } from '../src/index.ts'
-import { exactly, patterned, pythonRegExp } from '../src/peft/pattern.ts'
+import { exactly, patterned, pythonRegExp } from '../src/shared/pattern.ts'
 import { distance } from './fixture.ts'
 
 await cpu()

@@ -4,7 +4,7 @@ import { fromMatrix, type Matrix, matrix, scaleColumns, toMatrixAsync } from '@w
 import { lowRank } from '@weftjs/weight'
 import { type LoraState, lora } from '../lora.ts'
 import type { Attached, AttachedAt } from '../peft/load.ts'
-import { exactly } from '../peft/pattern.ts'
+import { exactly } from '../shared/pattern.ts'
 
 /** ΔW = scale·B·A at a site, in plain numbers: b [out, r], a [r, in]. */
 export interface Delta {

@@ -1,10 +1,10 @@
 import type { Folder } from '@weftjs/tensor/checkpoint'
+import { patterned, pythonRegExp } from '../shared/pattern.ts'
 import { replicationOf } from './base.ts'
 import type { PeftFormat } from './format.ts'
 import { formats as known } from './formats/index.ts'
 import { adapterNames } from './named.ts'
 import { type Make, native, nativeMethod } from './native.ts'
-import { patterned, pythonRegExp } from './pattern.ts'
 
 /** PEFT's adapter_config.json under the names of the file: what all types share; the rest is the type's. */
 export interface PeftConfig extends Readonly<Record<string, unknown>> {

@@ -1,13 +1,13 @@
 import type { Adapter, Config, Network, Params, Site } from '@weftjs/spec'
 import { keep, reshape, tensor, tidy, transpose } from '@weftjs/tensor'
 import { type Checkpoint, CheckpointError, type Folder, openCheckpoint } from '@weftjs/tensor/checkpoint'
+import { exactly, patterned } from '../shared/pattern.ts'
 import { mustHaveLayers } from './base.ts'
 import { besides, parted, saysBeside } from './beside.ts'
 import { type Formats, formatOf, type PeftConfig, readPeftConfig } from './config.ts'
 import { type Field, type Held, type Layout, type Part, type PeftFormat, type Stack, shaped, turned } from './format.ts'
 import { formats as known } from './formats/index.ts'
 import { native } from './native.ts'
-import { exactly, patterned } from './pattern.ts'
 import { peftTargets, peftTrained, tableOf } from './target.ts'
 
 /** One adapter at one site, as `attach` binds it. */

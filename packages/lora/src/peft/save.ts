@@ -1,5 +1,6 @@
 import type { Network, Params, Site } from '@weftjs/spec'
 import { type Dtype, encodeFloats, type Sink, type TensorSource, writeSafetensors } from '@weftjs/tensor/checkpoint'
+import { exactly } from '../shared/pattern.ts'
 import { replicatedOf, sameLayers } from './base.ts'
 import { parted, saysBeside } from './beside.ts'
 import { type Formats, type PeftConfig, peftConfig } from './config.ts'
@@ -19,7 +20,6 @@ import {
   valueAt,
 } from './load.ts'
 import { pathOf } from './named.ts'
-import { exactly } from './pattern.ts'
 import { peftTargets, peftTrained, tableOf } from './target.ts'
 
 export interface SavePeftOptions extends Formats {

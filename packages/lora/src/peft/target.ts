@@ -1,6 +1,6 @@
 import type { Network, Site } from '@weftjs/spec'
+import { pythonRegExp } from '../shared/pattern.ts'
 import type { PeftConfig } from './config.ts'
-import { pythonRegExp } from './pattern.ts'
 
 /** PEFT's choice of modules: what target_modules and its companions say. */
 export type PeftTargets = Pick<

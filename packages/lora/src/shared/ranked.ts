@@ -1,5 +1,5 @@
 import type { Site } from '@weftjs/spec'
-import { patterned } from '../peft/pattern.ts'
+import { patterned } from './pattern.ts'
 import { mustBeNumber } from './start.ts'
 
 export interface Ranked {

@@ -1,9 +1,9 @@
 import type { Site } from '@weftjs/spec'
 import { reshape } from '@weftjs/tensor'
 import { type Ia3Options, ia3, onInputs } from '../../ia3.ts'
+import { pythonRegExp } from '../../shared/pattern.ts'
 import type { PeftConfig } from '../config.ts'
 import { type Held, type PeftFormat, shaped } from '../format.ts'
-import { pythonRegExp } from '../pattern.ts'
 import { fanInFanOut } from './lora.ts'
 
 const byInputs = ({ adapter, site }: Held): boolean => onInputs(adapter.options as Ia3Options)(site)

@@ -1,6 +1,7 @@
 import type { Site } from '@weftjs/spec'
 import { transpose } from '@weftjs/tensor'
 import { type LoraOptions, lora, loraScale } from '../../lora.ts'
+import { patterned } from '../../shared/pattern.ts'
 import type { PeftConfig } from '../config.ts'
 import {
   chance,
@@ -14,7 +15,6 @@ import {
   turned,
   whole,
 } from '../format.ts'
-import { patterned } from '../pattern.ts'
 
 /** r and α of a LoRA at a site as PEFT counts them; the rank is that of the tensors, which a start may have chosen */
 const rankOf = ({ state }: Held): number => state['a']!.shape[0]!
