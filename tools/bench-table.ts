@@ -44,7 +44,8 @@ export const benchTable = (
   const file = newest()
   if (!file) return 'No full run has been kept yet: `npm run bench -- all --keep` makes one.'
   const reports = (JSON.parse(read(join(folder, file))) as Report[])
-    .filter((r) => all || JOBS.includes(r.name))
+    // those of the adapters stand in the table of their family
+    .filter((r) => (all ? r.name !== 'adapters' : JOBS.includes(r.name)))
     .sort((a, b) => place(a) - place(b))
   const { date, machine, threads } = reports[0]!
   return [
