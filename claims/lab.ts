@@ -32,7 +32,7 @@ import { adamw, chain, clipByGlobalNorm, cosine, type Schedule, train } from '@w
 import type { Adapter, Batch, Estimator, Network, Params, Rng, Scalar, Site, Tokenizer, Transform } from '@weftjs/spec'
 import { bytesOf, countParams, dispose, rng as newRng, peakBytes } from '@weftjs/tensor'
 
-export const GRID = [1e-3, 3e-3, 1e-2, 3e-2] as const
+export const GRID = [1e-3, 3e-3, 1e-2, 3e-2, 1e-1] as const
 export const SEEDS = [0, 1, 2] as const
 export const STEPS = 40
 /** rows and tokens of a batch */
