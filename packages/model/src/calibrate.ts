@@ -21,7 +21,6 @@ import {
   tensor1d,
   tidy,
   untaped,
-  zerosLike,
 } from '@weftjs/tensor'
 import { type Tuned, tunedOf } from './attach.ts'
 import { type Bound, bind } from './bind.ts'
