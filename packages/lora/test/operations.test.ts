@@ -4,6 +4,7 @@ import { add, cpu, mapParams, memory, mul, rng, scalar, tensor, transpose } from
 import { type Matrix, matrix, multiply, svd, transpose as turn } from '@weftjs/tensor/linalg'
 import { compose, dense, lowRank, sum } from '@weftjs/weight'
 import { describe, expect, it } from 'vitest'
+import { hydra } from '../src/hydra.ts'
 import { lora } from '../src/lora.ts'
 import { type CombineOptions, combine } from '../src/operations/combine.ts'
 import { compress, compressDense, rankFor } from '../src/operations/compress.ts'
@@ -348,6 +349,19 @@ describe('another method as a LoRA', () => {
       await other.forward(params, { ids }).logits.data(),
       1e-4,
     )
+  })
+
+  it('takes a method that would change a bias, where there is none; and names the site where there is one', async () => {
+    const start = attach(network, [{ adapter: hydra({ parallel: 2, sequential: 2 }), at: 'blocks.*.attn.q' }], rng(3))
+    const params = mapParams(start.params, (p, n) => add(p, rng(4).fork(n).normal(p.shape, 0.1)))
+    const ready = attach(network, [readyLora(await toLora(start, { params, rank: 4 }))], rng(0))
+    near(
+      await ready.forward(ready.params, { ids }).logits.data(),
+      await start.forward(params, { ids }).logits.data(),
+      1e-4,
+    )
+    const biased = attach(await model('qwen2'), [{ adapter: hydra(), at: 'blocks.0.attn.q' }], rng(0))
+    await expect(toLora(biased, { rank: 1 })).rejects.toThrow("blocks.0.attn.q: 'hydra' changes the bias here too")
   })
 
   it('is refused where more than a weight is changed, by the name of the site', async () => {

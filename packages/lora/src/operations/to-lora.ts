@@ -1,4 +1,4 @@
-import type { Network, Rng, Site, Tensor2D, Weight } from '@weftjs/spec'
+import type { Network, Params, Rng, Site, Tensor2D, Weight } from '@weftjs/spec'
 import { rng as newRng, sub, tidy } from '@weftjs/tensor'
 import { type Matrix, toMatrixAsync } from '@weftjs/tensor/linalg'
 import { checkSize, compress, compressDense, type Size } from './compress.ts'
@@ -20,6 +20,22 @@ const difference = async (now: () => Tensor2D, before: Weight): Promise<Matrix> 
   }
 }
 
+/** does an adapter make another bias, or a new one, at its site? */
+const movesBias = (
+  tuned: Standing,
+  { adapter, site, prefix, name }: Standing['bound'][number],
+  params: Params,
+): boolean => {
+  if (!adapter.vector) return false
+  const own = site.vectors?.bias
+  let moves = false
+  tidy(() => {
+    const shared = under(`${name}.shared.`, tuned.constants, params)
+    moves = adapter.vector!('bias', own, under(`${prefix}.`, tuned.constants, params), contextAt(site, shared)) !== own
+  })
+  return moves
+}
+
 /**
  * Any adapters that change weights, as a LoRA of a rank, or of the smallest rank that holds a share of the variance at each
  * site. What adds low-rank products is taken as it is; anything else by the SVD of what it changes.
@@ -32,11 +48,17 @@ export const toLora = async (
   checkSize(size)
   const chosen = [...chosenBySite(tuned, name)]
   for (const [site, list] of chosen)
-    for (const { adapter } of list)
-      if (!adapter.weight || adapter.around || adapter.attend || adapter.vector)
+    for (const b of list) {
+      const { adapter } = b
+      if (!adapter.weight || adapter.around || adapter.attend)
         throw new Error(
           `${site.name}: '${adapter.name}' does not act on the weight alone, so no LoRA can do the same; convert only adapters that fold`,
         )
+      if (movesBias(tuned, b, params))
+        throw new Error(
+          `${site.name}: '${adapter.name}' changes the bias here too, which no LoRA does; fold the adapter instead`,
+        )
+    }
   const found: Delta[] = []
   for (const [i, [site, list]] of chosen.entries()) {
     onProgress?.({ site: site.name, sites: i + 1, of: chosen.length })
