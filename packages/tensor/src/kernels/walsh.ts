@@ -49,7 +49,7 @@ const kernel = defineKernel<{ x: Tensor }>({
   plain: ({ x }) => byFactors(x),
   keeps: () => [],
   gradient: ({ dy }) => ({ x: walshHadamard(dy) }), // H is symmetric
-  on: { cpu: ({ x }) => butterflies(x), wasm: ({ x }) => butterflies(x) },
+  on: { cpu: ({ x }) => butterflies(x) },
 })
 
 /** x·H over the last axis, H Sylvester's matrix of ±1, unnormalised: x [..., n] → [..., n], n a power of two  —  Fino & Algazi, IEEE Trans. Computers 25 (1976) */

@@ -15,6 +15,7 @@ import { productOnHeap } from './product.ts'
 import { rotary, rotaryHeads } from './rotary.ts'
 import { replaceShapeOps } from './shape.ts'
 import { addAt, linearSparse, takeAt } from './sparse.ts'
+import { walsh } from './walsh.ts'
 import { writeRows } from './write-rows.ts'
 
 /** Fused kernels on the wasm heap in the place of composed ops; nothing changes where the engine cannot run them. */
@@ -39,6 +40,7 @@ export const installHeapKernels = (): void => {
     LinearSparse: linearSparse,
     AddAt: addAt,
     TakeAt: takeAt,
+    WalshHadamard: walsh,
   })
   replaceShapeOps()
   replaceTanh()
