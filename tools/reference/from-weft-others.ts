@@ -6,11 +6,11 @@ import { mkdir } from 'node:fs/promises'
 import * as methods from '@weftjs/lora'
 import { attach, loadNetwork, nextToken, revising } from '@weftjs/model'
 import { adamw, train } from '@weftjs/optim'
-import type { Adapter, Batch } from '@weftjs/spec'
+import type { Adapter } from '@weftjs/spec'
 import { cpu, rng, tensor, tensor1d } from '@weftjs/tensor'
 import { fileSink, nodeFolder } from '@weftjs/tensor/checkpoint/file'
+import { batches, fixtures } from './batches.ts'
 
-const fixtures = new URL('../../packages/testkit/fixtures/', import.meta.url).pathname
 const SHAPES = 'blocks.*.{attn,mlp}.{q,k,up,down}'
 const QV = 'blocks.*.attn.{q,v}'
 const BANK = { rank: 2, vectors: 10, length: 8, bound: 0.4, std: 0.5 }
@@ -67,19 +67,6 @@ const ADAPTERS: Readonly<Record<string, Row>> = {
   'lora-tokens-tied': { base: 'llama3', method: 'lora', options: { rank: 2 }, at: QV, tokens: [9, 2, 30, 31, 32, 33] },
   poly: { base: 'llama3', method: 'poly', options: { rank: 2, tasks: 3, skills: 2, heads: 4 }, at: QV },
 }
-
-const batches = (vocabulary: number): Batch[] =>
-  Array.from({ length: 6 }, (_, n) => {
-    const [B, T] = [2, 10]
-    const ids = Int32Array.from(rng(100 + n).numbers(B * T), (u) => 4 + Math.floor(u * (vocabulary - 4)))
-    return {
-      shape: [B, T],
-      ids,
-      targets: ids.map((_, i) => (i % T === T - 1 ? -100 : ids[i + 1]!)),
-      positions: ids.map((_, i) => i % T),
-      segments: new Int32Array(B * T).fill(1),
-    }
-  })
 
 await cpu()
 for (const name of process.argv.length > 2 ? process.argv.slice(2) : Object.keys(ADAPTERS)) {

@@ -6,7 +6,7 @@ import { mkdir } from 'node:fs/promises'
 import { asPlainLora, readyLora, savePeft } from '@weftjs/lora'
 import { attach, calibrate, loadNetwork, nextToken } from '@weftjs/model'
 import { adamw, train } from '@weftjs/optim'
-import type { Adapter, Batch } from '@weftjs/spec'
+import type { Adapter } from '@weftjs/spec'
 import { cpu, rng, tensor } from '@weftjs/tensor'
 import { fileSink, nodeFolder } from '@weftjs/tensor/checkpoint/file'
 import { corda } from '../../packages/lora/src/corda.ts'
@@ -18,8 +18,8 @@ import { loraGa } from '../../packages/lora/src/lora-ga.ts'
 import { olora } from '../../packages/lora/src/olora.ts'
 import { pissa } from '../../packages/lora/src/pissa.ts'
 import { rslora } from '../../packages/lora/src/rslora.ts'
+import { batches, fixtures } from './batches.ts'
 
-const fixtures = new URL('../../packages/testkit/fixtures/', import.meta.url).pathname
 const SOME = 'blocks.*.{attn.q,attn.k,mlp.down}'
 
 interface Made {
@@ -46,19 +46,6 @@ const ADAPTERS: Readonly<Record<string, Made>> = {
   'eva-rslora': { base: 'llama3', adapter: eva({ rank: 3, rslora: true, adjust: false }), at: SOME },
   kasa: { base: 'qwen2', adapter: kasa({ rank: 4, beta: 0.01 }), at: 'blocks.*.{attn.q,mlp.down}' },
 }
-
-const batches = (vocabulary: number): Batch[] =>
-  Array.from({ length: 6 }, (_, n) => {
-    const [B, T] = [2, 10]
-    const ids = Int32Array.from(rng(100 + n).numbers(B * T), (u) => 4 + Math.floor(u * (vocabulary - 4)))
-    return {
-      shape: [B, T],
-      ids,
-      targets: ids.map((_, i) => (i % T === T - 1 ? -100 : ids[i + 1]!)),
-      positions: ids.map((_, i) => i % T),
-      segments: new Int32Array(B * T).fill(1),
-    }
-  })
 
 await cpu()
 for (const name of process.argv.length > 2 ? process.argv.slice(2) : Object.keys(ADAPTERS)) {

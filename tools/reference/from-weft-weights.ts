@@ -5,7 +5,7 @@
 import { mkdir } from 'node:fs/promises'
 import { attach, loadNetwork, nextToken } from '@weftjs/model'
 import { adamw, train } from '@weftjs/optim'
-import type { Adapter, Batch } from '@weftjs/spec'
+import type { Adapter } from '@weftjs/spec'
 import { cpu, rng, tensor } from '@weftjs/tensor'
 import { fileSink, nodeFolder } from '@weftjs/tensor/checkpoint/file'
 import { boft } from '../../packages/lora/src/boft.ts'
@@ -20,8 +20,8 @@ import { savePeft } from '../../packages/lora/src/peft/save.ts'
 import { randlora } from '../../packages/lora/src/randlora.ts'
 import { road } from '../../packages/lora/src/road.ts'
 import { vera } from '../../packages/lora/src/vera.ts'
+import { batches, fixtures } from './batches.ts'
 
-const fixtures = new URL('../../packages/testkit/fixtures/', import.meta.url).pathname
 const SOME = 'blocks.*.{attn.q,attn.k,mlp.down}'
 
 /** name: base model, what is attached, where */
@@ -39,19 +39,6 @@ const ADAPTERS: Readonly<Record<string, readonly [base: string, adapter: Adapter
   hira: ['gpt2', hira({ rank: 3, init: 'gaussian' }), 'blocks.*.attn.{qkv,o}'],
   fourierft: ['gpt2', fourierft({ frequencies: 30, scale: 20, seed: 9, init: 'zero' }), 'blocks.*.attn.{qkv,o}'],
 }
-
-const batches = (vocabulary: number): Batch[] =>
-  Array.from({ length: 6 }, (_, n) => {
-    const [B, T] = [2, 10]
-    const ids = Int32Array.from(rng(100 + n).numbers(B * T), (u) => 4 + Math.floor(u * (vocabulary - 4)))
-    return {
-      shape: [B, T],
-      ids,
-      targets: ids.map((_, i) => (i % T === T - 1 ? -100 : ids[i + 1]!)),
-      positions: ids.map((_, i) => i % T),
-      segments: new Int32Array(B * T).fill(1),
-    }
-  })
 
 await cpu()
 for (const name of process.argv.length > 2 ? process.argv.slice(2) : Object.keys(ADAPTERS)) {

@@ -6,11 +6,10 @@ import { mkdir } from 'node:fs/promises'
 import { fromPeft, lora, peftConfig, savePeft } from '@weftjs/lora'
 import { type Attachment, attach, loadNetwork, nextToken, sitesOf, type TransformerConfig } from '@weftjs/model'
 import { adamw, train } from '@weftjs/optim'
-import type { Batch, Network } from '@weftjs/spec'
+import type { Network } from '@weftjs/spec'
 import { cpu, rng, tensor } from '@weftjs/tensor'
 import { fileSink, nodeFolder } from '@weftjs/tensor/checkpoint/file'
-
-const fixtures = new URL('../../packages/testkit/fixtures/', import.meta.url).pathname
+import { batches, fixtures } from './batches.ts'
 
 interface Start {
   readonly network: Network<TransformerConfig>
@@ -52,19 +51,6 @@ const ADAPTERS: Readonly<Record<string, readonly [base: string, make: Make]>> = 
   'gpt2-conv1d-saved': ['gpt2', plain('blocks.0.attn.qkv', { rank: 2 }, ['blocks.1.mlp.up', 'blocks.1.mlp.up.bias'])],
   gemma3: ['gemma3_text', plain('blocks.*.attn.{q,k}', { rank: 2 }, ['blocks.0.attn.qnorm', 'norm'])],
 }
-
-const batches = (vocabulary: number): Batch[] =>
-  Array.from({ length: 6 }, (_, n) => {
-    const [B, T] = [2, 10]
-    const ids = Int32Array.from(rng(100 + n).numbers(B * T), (u) => 4 + Math.floor(u * (vocabulary - 4)))
-    return {
-      shape: [B, T],
-      ids,
-      targets: ids.map((_, i) => (i % T === T - 1 ? -100 : ids[i + 1]!)),
-      positions: ids.map((_, i) => i % T),
-      segments: new Int32Array(B * T).fill(1),
-    }
-  })
 
 await cpu()
 for (const name of process.argv.length > 2 ? process.argv.slice(2) : Object.keys(ADAPTERS)) {
