@@ -1,6 +1,7 @@
 import type { Adapter, Site, Tensor1D } from '@weftjs/spec'
 import { mul, ones, type Tensor } from '@weftjs/tensor'
 import { matchNames, scaleColumns, scaleRows } from '@weftjs/weight'
+import { weightOf } from './shared/start.ts'
 
 export interface Ia3Options {
   /** sites whose inputs are scaled, by glob over names; of all others the outputs are, bias included */
@@ -29,7 +30,10 @@ export const ia3 = (options: Ia3Options = {}): Adapter<Ia3State> => {
   return {
     name: 'ia3',
     options: { ...options },
-    init: (site) => ({ state: { l: ones([trainable(site, options)]) as Tensor1D } }),
+    init: (site) => {
+      weightOf(site) // complains
+      return { state: { l: ones([trainable(site, options)]) as Tensor1D } }
+    },
     weight: (base, { l }, { site }) => (inputs(site) ? scaleColumns(l, base) : scaleRows(l, base)),
     // PEFT multiplies what a layer gives, with its bias
     vector: (_, base, { l }, { site }) => (base && !inputs(site) ? mul(base, l) : base),

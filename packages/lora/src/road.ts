@@ -16,7 +16,7 @@ import {
   zeros,
 } from '@weftjs/tensor'
 import { compose, mapped } from '@weftjs/weight'
-import { mustBeWhole } from './shared/start.ts'
+import { mustBeWhole, weightOf } from './shared/start.ts'
 
 export interface RoadOptions {
   /** numbers for each pair of outputs: one angle and scale (1), one of each output (2), two of each output (4) */
@@ -75,8 +75,9 @@ export const road = (options: RoadOptions = {}): Adapter<RoadState> => {
   return {
     name: 'road',
     options: { ...options },
-    init: ({ name, kind, weight }) => {
-      const out = weight!.shape[0]
+    init: (site) => {
+      const { name, kind, weight } = site
+      const out = weightOf(site).shape[0]
       if (kind === 'embed')
         throw new Error(
           `${name}: rows of [${weight!.shape}] are looked up here, and pairs of them would turn; adapt what reads them`,

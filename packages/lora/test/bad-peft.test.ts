@@ -2,7 +2,18 @@ import { attach, sitesOf } from '@weftjs/model'
 import { add, cpu, memory, rng } from '@weftjs/tensor'
 import { blobFolder, type Folder, openCheckpoint, type TensorBytes, toSafetensors } from '@weftjs/tensor/checkpoint'
 import { describe, expect, it } from 'vitest'
-import { fromPeft, loadPeft, lora, peftConfig, readPeftConfig, savePeft, toPeft } from '../src/index.ts'
+import {
+  fromPeft,
+  ia3,
+  loadPeft,
+  lora,
+  peftConfig,
+  readPeftConfig,
+  road,
+  savePeft,
+  toPeft,
+  trainableTokens,
+} from '../src/index.ts'
 import { model, open, peftFolder } from './fixture.ts'
 
 await cpu()
@@ -182,6 +193,17 @@ describe('what a PEFT file cannot hold', () => {
       await expect(savePeft(sink, tuned, tuned.params)).rejects.toThrow(message)
       expect(opened).toBe(0)
     }
+  })
+  it('places that PEFT would adapt too are named', async () => {
+    const adapter = trainableTokens({ tokens: [1, 2] })
+    const tuned = attach(await model('llama3'), [{ adapter, at: 'embed' }], rng(0))
+    expect(() => toPeft(tuned, tuned.params)).toThrow('with this config PEFT would adapt head too')
+  })
+  it.each([road(), ia3()])('what acts on a matrix says where there is none: $name', async (adapter) => {
+    const network = await model('llama3')
+    expect(() => attach(network, [{ adapter, at: 'blocks.0.norm1' }], rng(0))).toThrow(
+      'blocks.0.norm1 (norm): there is no weight here to adapt',
+    )
   })
   it('params that are not of this network are refused', async () => {
     const tuned = await tune([{ adapter: lora({ rank: 2 }), at: 'blocks.0.attn.q' }])

@@ -141,7 +141,7 @@ describe('mtlora', () => {
       "blocks.1: 'task' is [3] of int32; give the number of each row's task, [2] of int32",
     )
     expect(() => tune({ tasks: 2 }, [...at, 'blocks.1.attn'])).toThrow(
-      'blocks.1.attn: there is no weight here to adapt; narrow "at" to linear sites',
+      'blocks.1.attn (attn): there is no weight here to adapt; narrow "at" to linear sites',
     )
     expect(() => mtlora({ tasks: -1 })).toThrow('mtlora: tasks must be a whole number of at least 0, found -1')
     expect(() => tune({ tasks: 1 }).fold({})).toThrow()

@@ -137,6 +137,12 @@ export const peftConfigOf = (tuned: Attached, options: SavePeftOptions = {}): Pe
   if (!describes(result, tuned, format)) {
     const names = new Set(peftTrained(result, network, sites, targetsOf(format, result, sites)))
     const odd = extra.map((t) => t.name).filter((n) => !names.delete(n))
+    const theirs = new Set(targetsOf(format, result, sites).map((s) => s.name))
+    const here = bound.map((b) => b.site.name).filter((n) => !theirs.delete(n))
+    if (here.length || theirs.size)
+      throw new Error(
+        `with this config PEFT would adapt ${[...theirs].join(', ') || 'no place'} too${here.length ? ` and leave ${here.join(', ')}` : ''}; attach the adapter where PEFT does`,
+      )
     throw new Error(
       `PEFT's config cannot say exactly what was trained here (${[...odd, ...names].join(', ')}); train whole modules, biases of all or of the adapted modules, or none`,
     )

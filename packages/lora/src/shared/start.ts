@@ -1,4 +1,4 @@
-import type { Rng, Site, Tensor } from '@weftjs/spec'
+import type { Rng, Site, Tensor, Weight } from '@weftjs/spec'
 
 /** U(±1/√n), n the length of the last axis: PyTorch's `kaiming_uniform_` with a = √5 on a matrix [..., n] */
 export const kaiming = (rng: Rng, shape: number[]): Tensor =>
@@ -11,12 +11,18 @@ export const mustBeWhole = (where: string, what: string, n: number, least = 1): 
 }
 
 /** @throws Error that names the site, for a rank that its matrix cannot have */
-export const mustFit = ({ name, weight }: Site, rank: number): void => {
+export const mustFit = (site: Site, rank: number): void => {
+  const { name } = site
   mustBeWhole(name, 'rank', rank)
-  if (!weight) throw new Error(`${name}: there is no weight here to adapt; narrow "at" to linear sites`)
-  const [out, input] = weight.shape
+  const [out, input] = weightOf(site).shape
   if (rank > Math.min(out, input))
     throw new Error(`${name}: rank ${rank} exceeds min(${out}, ${input}); lower rank or narrow "at"`)
+}
+
+/** the matrix of a site. @throws Error where there is none */
+export const weightOf = ({ name, kind, weight }: Site): Weight => {
+  if (weight) return weight
+  throw new Error(`${name} (${kind}): there is no weight here to adapt; narrow "at" to linear sites`)
 }
 
 /** @throws Error for an option that is no finite number */
