@@ -25,7 +25,8 @@ export const trainer = (app: App, done: () => void): void => {
   const progress = byId<HTMLProgressElement>('progress')
   const chart = lossChart(byId('chart'))
 
-  menu.append(...Object.entries(methods).map(([value, { title }]) => element('option', { value }, title)))
+  const titled = Object.entries(methods).sort(([, a], [, b]) => a.title.localeCompare(b.title))
+  menu.append(...titled.map(([value, { title }]) => element('option', { value, selected: value === 'lora' }, title)))
   const drawMethod = (): void => {
     const about = methods[menu.value]!
     byId('method-summary').textContent = about.summary
