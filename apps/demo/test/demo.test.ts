@@ -222,7 +222,7 @@ describe('the demo', () => {
       expect(await score('--adapter', adapter)).toBeLessThan(await score())
 
       await page.setInputFiles('#adapter-files', zip)
-      await until('#adapter-status', /loaded LoRA adapter: [\d,]+ numbers at 14 matrices/)
+      await until('#adapter-status', /loaded adapter: [\d,]+ numbers at 14 matrices/)
       await page.fill('#prompt', 'Hear the cat.')
       await page.click('#write')
       await until('#compare-status', /Done/)

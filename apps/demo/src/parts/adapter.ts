@@ -25,7 +25,7 @@ export const adapterFiles = (app: App): void => {
       const entries = await Promise.all(
         Object.entries(files).map(async ([name, blob]) => [name, new Uint8Array(await blob.arrayBuffer())] as const),
       )
-      const readme = strToU8('A LoRA adapter in PEFT format. weft score mini --adapter THIS_FOLDER --text "..."\n')
+      const readme = strToU8("An adapter in PEFT's format. weft score mini --adapter THIS_FOLDER --text '...'\n")
       // numbers hardly shrink: stored as they are
       const zip = zipSync({ ...Object.fromEntries(entries), 'README.txt': readme }, { level: 0 })
       const url = URL.createObjectURL(new Blob([zip as BlobPart], { type: 'application/zip' }))
