@@ -15,7 +15,7 @@ interface Options {
   readonly length: number
 }
 /** steps of each, in turns, and how many of LoRA's and of the method's are not counted */
-const [TURNS, WARM] = [6, 2] as const
+const [TURNS, WARM] = [4, 1] as const
 
 await serve(async ({ methods, shape, length }: Options): Promise<Work> => {
   const { device } = await wasm()
