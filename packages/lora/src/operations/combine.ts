@@ -5,10 +5,19 @@ import { compress, compressDense } from './compress.ts'
 import { type Delta, stacked } from './factors.ts'
 
 /** the types of PEFT's add_weighted_adapter */
-export const combinations = [
-  ...['svd', 'linear', 'cat', 'ties', 'ties_svd', 'dare_ties', 'dare_linear', 'dare_ties_svd', 'dare_linear_svd'],
-  ...['magnitude_prune', 'magnitude_prune_svd'],
-] as const
+export const combinations: readonly Combination[] = [
+  'svd',
+  'linear',
+  'cat',
+  'ties',
+  'ties_svd',
+  'dare_ties',
+  'dare_linear',
+  'dare_ties_svd',
+  'dare_linear_svd',
+  'magnitude_prune',
+  'magnitude_prune_svd',
+]
 export type Combination =
   | 'svd'
   | 'linear'

@@ -35,7 +35,7 @@ export const anyRank = (config: PeftConfig, targets: readonly Site[]): { anyRank
 }
 
 /** what every LoRA of PEFT has, whatever it is called here */
-export const loraFields = {
+export const loraFields: Readonly<Record<'rank' | 'alpha' | 'rslora' | 'dropout' | 'loraBias' | 'init', Field>> = {
   rank: whole('r', 1, { pattern: 'rank_pattern', of: rankOf }),
   alpha: number('lora_alpha', { pattern: 'alpha_pattern', of: alphaOf }),
   rslora: flag('use_rslora', false),
@@ -46,7 +46,7 @@ export const loraFields = {
     write: (v) => (v === 'gaussian' || v === 'orthogonal' ? v : true),
     start: true,
   }),
-} satisfies Record<string, Field>
+}
 
 /** fields that change what the tensors of a LoRA mean, and the values under which they do not */
 export const loraInert: Readonly<Record<string, readonly unknown[]>> = {
