@@ -218,6 +218,9 @@ export const laboratory = async ({
         )
       : undefined
     const train_ = recipe.train?.(setting)
+    const peak = peakBytes()
+    peak.reset()
+    const held = peak.bytes - Object.values(base.weights).reduce((n, w) => n + bytesOf(w.parts), bytesOf(base.vectors))
     const tuned = attach(base, attachments, newRng(seed).fork('adapters'), {
       ...(train_?.length && { train: train_ }),
       ...(seen && { seen }),
@@ -228,8 +231,6 @@ export const laboratory = async ({
       recipe.transform?.(lr, tuned, setting) ??
       (chain(clipByGlobalNorm(1), adamw({ lr, weightDecay: 0 })) as Transform<any>)
     const loss = recipe.loss ?? ((t, p, b, rng) => nextToken(t.run(p, inputsOf(b), { training: true, rng }), b))
-    const peak = peakBytes()
-    peak.reset()
     const curve: number[] = []
     const times: number[] = []
     let params: Params = tuned.params
@@ -249,7 +250,7 @@ export const laboratory = async ({
       params = s.params
       onStep(`${recipe.name} seed ${seed} rate ${rate}`, s.step, steps, s.loss)
     }
-    const top = peak.bytes
+    const top = peak.bytes - held // whatever stands from earlier runs is not this one's
     const now = live.active ? tunedOf({ ...tuned, constants: { ...tuned.constants, ...live.buffers } }) : tuned
     const rows = await own()
     before ??= await lossOf(bare, {}, rows)

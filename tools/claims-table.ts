@@ -9,18 +9,17 @@ const results = (name: string): string => `claims/results/${name}.json`
 const two = (n: number): string => n.toFixed(2)
 const size = (n: number): string => (n >= 1e6 ? `${(n / 1e6).toFixed(1)} MB` : `${(n / 1e3).toFixed(1)} kB`)
 
-/** time and memory of a step over LoRA's, by method, from the newest file that has them */
-const costs = (): Map<string, { time?: number; memory?: number }> => {
+/** time of a step over LoRA's, by method, from the newest file that has it */
+const costs = (): Map<string, number> => {
   const folder = 'bench/results'
   const names = existsSync(join(root, folder)) ? readdirSync(join(root, folder)).sort().reverse() : []
-  const found = new Map<string, { time?: number; memory?: number }>()
+  const found = new Map<string, number>()
   for (const file of names.filter((n) => n.endsWith('.json'))) {
     const report = (JSON.parse(read(join(folder, file))) as Report[]).find((r) => r.name === 'adapters')
     for (const { metric, ratio } of report?.rows ?? []) {
       const [method, what] = metric.split(': ') as [string, string]
       if (!ratio) continue
-      const key = what.startsWith('ms') ? 'time' : what.startsWith('peak') ? 'memory' : undefined
-      if (key) found.set(method, { ...found.get(method), [key]: 1 / ratio.median })
+      if (what.startsWith('ms')) found.set(method, 1 / ratio.median)
     }
     if (report) break
   }
@@ -51,35 +50,24 @@ export const claimsTable = (
     const at = cost.get(r.method)
     const home = known.get(r.method)
     const name = home ? `[\`${r.method}\`](${relative(from, home.file)})` : `\`${r.method}\``
-    if (!run || !lora) return [name, '', '', '', '', '', '', '', claimOf(r)]
+    if (!run || !lora) return [name, '', '', '', '', '', '', claimOf(r)]
     return [
       name,
       `${run.loss.mean.toFixed(3)} ± ${run.loss.sd.toFixed(3)}`,
       `${run.forgetting.mean.toFixed(3)} ± ${run.forgetting.sd.toFixed(3)}`,
       run.trainable.toLocaleString('en'),
       size(run.bytes),
-      two(at?.time ?? run.milliseconds / lora.milliseconds),
-      two(at?.memory ?? run.peak / lora.peak),
+      two(at ?? run.milliseconds / lora.milliseconds),
       String(run.rate),
       claimOf(r),
     ]
   })
   return [
     `On mini: ${steps} steps of the same text, three seeds, the best of the rates ${grid.join(', ')} on a validation split (a recipe whose method lives at other rates says so in [claims/${family}](${relative(from, `claims/${family}`)})); ${machine}, ${date}.`,
-    "Loss on held-out text of the task and forgetting (rise of the loss on text that mini wrote before) in nats a token, ± one deviation over the seeds; time of a step and peak memory over LoRA's, of four blocks of SmolLM2's width where `npm run bench -- adapters` measured them.",
+    "Loss on held-out text of the task and forgetting (rise of the loss on text that mini wrote before) in nats a token, ± one deviation over the seeds; time of a step over LoRA's, of four blocks of SmolLM2's width where `npm run bench -- adapters` measured them.",
     '',
     table(
-      [
-        'method',
-        'loss',
-        'forgetting',
-        'trained numbers',
-        'on disk',
-        'time',
-        'memory',
-        'rate',
-        "the paper's claim at this scale",
-      ],
+      ['method', 'loss', 'forgetting', 'trained numbers', 'on disk', 'time', 'rate', "the paper's claim at this scale"],
       cells.map((c) => c.map((v) => v.replaceAll('|', '\\|'))),
     ),
   ].join('\n')

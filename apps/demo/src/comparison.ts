@@ -62,11 +62,6 @@ const COLUMNS: Readonly<Record<string, Column>> = {
     of: (r) => (r.run && lora ? r.run.milliseconds / lora.milliseconds : null),
     show: (r) => (r.run && lora ? (r.run.milliseconds / lora.milliseconds).toFixed(2) : ''),
   },
-  peak: {
-    title: "Memory, of LoRA's",
-    of: (r) => (r.run && lora ? r.run.peak / lora.peak : null),
-    show: (r) => (r.run && lora ? (r.run.peak / lora.peak).toFixed(2) : ''),
-  },
   rate: { title: 'Rate', of: (r) => r.run?.rate ?? null, show: (r) => String(r.run?.rate ?? ''), log: true },
   claim: {
     title: "The paper's claim",
