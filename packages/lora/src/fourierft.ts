@@ -1,8 +1,9 @@
 import type { Adapter, Site, Tensor1D, Tensor2D } from '@weftjs/spec'
-import { add, concat, linearSparse, matMul, mul, reverse, slice, type Tensor, tensor2d, zeros } from '@weftjs/tensor'
+import { add, linearSparse, matMul, mul, type Tensor, tensor1d, tensor2d, transpose, zeros } from '@weftjs/tensor'
 import { made } from '@weftjs/weight'
 import { cas } from './shared/hartley.ts'
 import { patterned } from './shared/pattern.ts'
+import { permute } from './shared/permute.ts'
 import { mustBeNumber, mustBeWhole } from './shared/start.ts'
 import { torchRandom } from './shared/torch-random.ts'
 
@@ -32,24 +33,30 @@ export const places = ([out, input]: readonly [number, number], n: number, seed:
   return Int32Array.from([...at.map((i) => Math.floor(i / input)), ...at.map((i) => i % input)])
 }
 
+/** x[−j], j modulo its length: its own inverse. Rows are gathered, since stock wasm reverses number by number */
+const mirror = (x: Tensor): Tensor => {
+  const n = x.shape[0]!
+  const order = tensor1d(
+    Int32Array.from({ length: n }, (_, j) => (n - j) % n),
+    'int32',
+  )
+  return permute(x, order, order)
+}
 /** t[−j, −k], both modulo their sizes */
-const mirrored = (t: Tensor): Tensor =>
-  [0, 1].reduce((x, axis) => {
-    const size = x.shape.map((n, i) => (i === axis ? 1 : n))
-    const first = slice(x, [0, 0], size)
-    if (x.shape[axis] === 1) return x
-    const rest = slice(
-      x,
-      [1 - axis, axis],
-      x.shape.map((n, i) => (i === axis ? n - 1 : n)),
-    )
-    return concat([first, reverse(rest, axis)], axis)
-  }, t)
+const mirrored = (t: Tensor): Tensor => transpose(mirror(transpose(mirror(t))))
 
 /** W + s·Re(F⁻¹(S)), S zero but for n entries c, in random places that are the same for all matrices of a shape  —  Gao et al., arXiv:2405.03003 */
 export const fourierft = (options: FourierftOptions = {}): Adapter<FourierftState> => {
   const { frequencies = 1000, scale = 150, seed = 777, init = 'normal', frequenciesPattern = {} } = options
   const patterns = patterned(frequenciesPattern, 'fourierft: frequenciesPattern')
+  const drawn = new Map<string, Int32Array>()
+  /** drawn once for each shape: a permutation of all its entries is long beside a step */
+  const placesFor = (shape: readonly [number, number], n: number): Int32Array => {
+    const key = `${shape} ${n}`
+    const at = drawn.get(key) ?? places(shape, n, seed)
+    drawn.set(key, at)
+    return at
+  }
   mustBeWhole('fourierft', 'seed', seed, 0)
   mustBeNumber('fourierft: scale', scale)
   if (init !== 'normal' && init !== 'zero')
@@ -78,7 +85,7 @@ export const fourierft = (options: FourierftOptions = {}): Adapter<FourierftStat
         (p) => {
           const values = p['c']!
           const n = values.size
-          const at = places([out, input], n, seed)
+          const at = placesFor([out, input], n)
           const rows = tensor2d(at, [2, n], 'int32')
           const columns = tensor2d(Int32Array.from([...at.subarray(n), ...at.subarray(0, n)]), [2, n], 'int32')
           const t = // [out, in]
