@@ -123,22 +123,36 @@ const methodExports = (path: string): string => {
   // comments with an empty line behind them: the formatter sorts exports only between such
   return formatted(path, `${text.slice(0, start + open.length)}\n${lines.join('')}\n${text.slice(end)}`)
 }
-/** the list of PEFT's formats, from their folder */
-const formatList = (folder: string): string => {
+/** a list of formats, from their folder */
+const formatList = (folder: string, type: string, from: string, what: string): string => {
   const names = files(folder)
+    .filter((f) => exported(parse(f)).some((e) => e.name === 'format' && e.type === type))
     .map((f) => basename(f, '.ts'))
-    .filter((n) => n !== 'index')
   return formatted(
     `${folder}/index.ts`,
     `// Written by \`npm run generate\` from this folder.
-import type { PeftFormat } from '../format.ts'
+import type { ${type} } from '${from}'
 ${names.map((n) => `import { format as ${camel(n)} } from './${n}.ts'`).join('\n')}
 
-/** every method that PEFT has and we have */
-export const formats: readonly PeftFormat[] = [${names.map(camel).join(', ')}]
+/** ${what} */
+export const formats: readonly ${type}[] = [${names.map(camel).join(', ')}]
 `,
   )
 }
+/** every codec by its name, for files that name them */
+const codecList = (path: string, methods: readonly Method[]): string =>
+  formatted(
+    path,
+    `// Written by \`npm run generate\` from the codecs of this package.
+import type { Codec } from '@weftjs/spec'
+${methods.map((m) => `import { ${m.name} } from '${relative(dirname(path), m.file)}'`).join('\n')}
+
+/** factories by the names that their codecs have */
+export const codecs: Readonly<Record<string, (options?: any) => Codec<any>>> = {
+${methods.map((m) => `${basename(m.file, '.ts') === m.name ? m.name : `'${basename(m.file, '.ts')}': ${m.name}`},`).join('\n')}
+}
+`,
+  )
 
 /** path and text of every generated file */
 export const generated = (): [path: string, text: string][] => {
@@ -156,7 +170,26 @@ export const generated = (): [path: string, text: string][] => {
     }),
     ['bench/README.md', between('bench/README.md', 'bench', benchTable(table, { from: 'bench', all: true }))],
     ['packages/lora/src/index.ts', methodExports('packages/lora/src/index.ts')],
-    ['packages/lora/src/peft/formats/index.ts', formatList('packages/lora/src/peft/formats')],
+    [
+      'packages/lora/src/peft/formats/index.ts',
+      formatList(
+        'packages/lora/src/peft/formats',
+        'PeftFormat',
+        '../format.ts',
+        'every method that PEFT has and we have',
+      ),
+    ],
+    [
+      'packages/quant/src/formats/index.ts',
+      formatList('packages/quant/src/formats', 'PackedFormat', './format.ts', 'every layout of packed weights'),
+    ],
+    [
+      'packages/quant/src/formats/codecs.ts',
+      codecList(
+        'packages/quant/src/formats/codecs.ts',
+        methods.filter((m) => /^packages\/quant\/src\/[^/]+\.ts$/.test(m.file)),
+      ),
+    ],
     ['llms.txt', llms(methods)],
     ['packages/cli/src/methods.generated.ts', formatted('packages/cli/src/methods.generated.ts', listing(methods))],
   ]

@@ -26,7 +26,7 @@ import {
   tunedOf,
 } from '@weftjs/model'
 import { openModel } from '@weftjs/model/node'
-import { fromBnb, fromHalf } from '@weftjs/quant'
+import { fromHalf, fromPacked } from '@weftjs/quant'
 import type { Network, Params, Rng } from '@weftjs/spec'
 import { bytesOf, rng, selectParams } from '@weftjs/tensor'
 import type { Folder } from '@weftjs/tensor/checkpoint'
@@ -53,8 +53,8 @@ export const openNetwork = async (
   const network = await loadNetwork(folder, {
     packed:
       precision === 'checkpoint'
-        ? async (...args) => (await fromBnb(args[0], args[1], args[2])) ?? fromHalf(...args)
-        : fromBnb,
+        ? async (...args) => (await fromPacked(args[0], args[1], args[2], args[3])) ?? fromHalf(...args)
+        : fromPacked,
     onProgress: ({ tensors, of, bytes }) =>
       status(`loading ${folder.name}: ${tensors} of ${of} tensors, ${size(bytes)}`),
   })

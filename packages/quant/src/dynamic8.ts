@@ -3,6 +3,7 @@ import { reshape } from '@weftjs/tensor'
 import { decodedProduct } from '@weftjs/tensor/decoded'
 import { absmax } from './kernels/absmax.ts'
 import { tableDecoder } from './kernels/decoder.ts'
+import { codes, numbers } from './kernels/layout.ts'
 import { decodeRows, decodeTable, encodeTable, type Table, table } from './kernels/table.ts'
 
 export interface Dynamic8Options {
@@ -54,6 +55,7 @@ export const dynamic8 = ({ block = 256 }: Dynamic8Options = {}): Codec<Dynamic8P
       const scale = absmax(w, block) // [⌈n/block⌉]
       return { q: encodeTable(w, scale, DYNAMIC, block), absmax: scale }
     },
+    layout: ([out, input]) => ({ q: codes(8, out * input), absmax: numbers(Math.ceil((out * input) / block)) }),
     decode: (p, shape) => reshape(decodeTable(p.q, p.absmax, DYNAMIC, block, shape[0] * shape[1]), [...shape]),
     matmul: (x, p, shape) => decodedProduct(x, shape, tableDecoder(p.q, DYNAMIC, block, shape[0] * shape[1], p.absmax)),
     gradient: (dy, p, shape) =>

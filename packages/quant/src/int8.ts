@@ -3,6 +3,7 @@ import { reshape } from '@weftjs/tensor'
 import { decodedProduct } from '@weftjs/tensor/decoded'
 import { absmax } from './kernels/absmax.ts'
 import { linearDecoder } from './kernels/decoder.ts'
+import { codes, numbers } from './kernels/layout.ts'
 import { decodeLinear8, encodeLinear8, THROUGH_127 } from './kernels/linear8.ts'
 
 export interface Int8Options {
@@ -26,6 +27,7 @@ export const int8 = ({ per = 'row' }: Int8Options = {}): Codec<Int8Parts> => {
       const scale = absmax(w, w.shape[1]) // [out]
       return { q: encodeLinear8(w, scale, w.shape[1]), scale }
     },
+    layout: ([out, input]) => ({ q: codes(8, out * input), scale: numbers(out) }),
     decode: ({ q, scale }, shape) => reshape(decodeLinear8(q, scale, shape), [...shape]),
     matmul: (x, { q, scale }, shape) => decodedProduct(x, shape, linearDecoder(q, scale, THROUGH_127, shape[1])),
     gradient: (dy, { q, scale }, shape) =>

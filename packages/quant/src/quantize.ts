@@ -1,10 +1,19 @@
-import type { Codec, Network, Tensor, Tensor2D, Weight } from '@weftjs/spec'
+import type { Codec, Network, Seen, Tensor, Tensor2D, Weight } from '@weftjs/spec'
 import { keep, tidy } from '@weftjs/tensor'
 import { matchNames, packed } from '@weftjs/weight'
 import { firstNonFinite } from './kernels/absmax.ts'
 
 /** Names of weights: a glob (`blocks.*.attn.{q,v}`; `*` stays within a dot, `**` crosses), several, or a predicate. */
 export type Which = string | readonly string[] | ((name: string) => boolean)
+
+/** One format for all, or one for each matrix: undefined leaves it as it is. */
+export type CodecFor = Codec<any> | ((name: string, weight: Weight) => Codec<any> | undefined)
+/** Statistics of what matrices read, by their names, in a network that is packed up to there. */
+export type See = (
+  network: Network<any>,
+  names: readonly string[],
+  codec: Codec<any>,
+) => Promise<Readonly<Record<string, Seen>>>
 
 export interface QuantizeOptions {
   /** default: every matrix of the blocks, so neither the embedding nor the head */
@@ -13,6 +22,11 @@ export interface QuantizeOptions {
   readonly skip?: Which
   /** dispose each dense matrix once it is packed: the peak is the network plus one matrix */
   readonly consume?: boolean
+  /**
+   * For codecs that calibrate: called before the matrices of each stage are packed (those of a block that read one input,
+   * in the order that the network runs them), with the network as it is by then. `calibrate` of @weftjs/model does it.
+   */
+  readonly see?: See
   readonly onProgress?: (done: { readonly name: string; readonly weights: number; readonly of: number }) => void
 }
 
@@ -25,20 +39,32 @@ const test = (which: Which): ((name: string) => boolean) => (typeof which === 'f
  */
 export const quantize = async <N extends Network<object>>(
   network: N,
-  codec: Codec,
-  { at = 'blocks.**', skip = [], consume = false, onProgress }: QuantizeOptions = {},
+  codec: CodecFor,
+  { at = 'blocks.**', skip = [], consume = false, see, onProgress }: QuantizeOptions = {},
 ): Promise<N> => {
   const [wanted, unwanted] = [test(at), test(skip)]
-  const names = Object.keys(network.weights).filter((n) => wanted(n) && !unwanted(n))
-  if (!names.length)
+  const found = Object.keys(network.weights).filter((n) => wanted(n) && !unwanted(n))
+  if (!found.length)
     throw new Error(
       `quantize: no weight matches ${typeof at === 'function' ? 'the predicate' : JSON.stringify(at)}; the network has ${Object.keys(network.weights).slice(0, 8).join(', ')}`,
     )
+  const codecs = new Map<string, Codec<any>>()
+  for (const name of found) {
+    const chosen = typeof codec === 'function' ? codec(name, network.weights[name]!) : codec
+    if (chosen) codecs.set(name, chosen)
+  }
+  const names = [...codecs.keys()]
+  if (!names.length) throw new Error(`quantize: a codec was chosen for none of ${found.length} weights that match`)
   for (const name of names) {
     const { format = 'dense' } = network.weights[name]!
     if (format !== 'dense')
       throw new Error(
         `${name}: is in format '${format}' already; quantize the dense network, or leave it out by "skip"`,
+      )
+    const { name: of, calibrates } = codecs.get(name)!
+    if (calibrates && !see)
+      throw new Error(
+        `${name}: ${of} looks at what the layer reads (${calibrates.join(', ')}); give "see", a calibration pass`,
       )
   }
   // nothing is disposed before all is known to be finite
@@ -46,24 +72,47 @@ export const quantize = async <N extends Network<object>>(
   const weights: Record<string, Weight> = { ...network.weights }
   const made: Weight[] = []
   try {
-    for (const [i, name] of names.entries()) {
-      const weight = weights[name]!
-      const packedWeight = tidy(() => {
-        const found = packed(codec, weight.dense())
-        for (const t of Object.values(found.parts)) keep(t)
-        return found as never
-      }) as unknown as Weight
-      weights[name] = packedWeight
-      made.push(packedWeight)
-      if (consume) disposeUnshared(weight, { ...network, weights })
-      onProgress?.({ name, weights: i + 1, of: names.length })
-      await new Promise((resolve) => setTimeout(resolve))
+    let done = 0
+    for (const stage of stagesOf(names)) {
+      const looking = stage.filter((n) => codecs.get(n)!.calibrates)
+      const seen = looking.length ? await see!({ ...network, weights }, looking, codecs.get(looking[0]!)!) : {}
+      const unseen = looking.find((n) => !seen[n])
+      if (unseen !== undefined)
+        throw new Error(`${unseen}: the calibration pass did not reach it; give it texts that do, or "skip" it`)
+      for (const name of stage) {
+        const weight = weights[name]!
+        const packedWeight = tidy(() => {
+          const found = packed(codecs.get(name)!, weight.dense(), seen[name])
+          for (const t of Object.values(found.parts)) keep(t)
+          return found as never
+        }) as unknown as Weight
+        weights[name] = packedWeight
+        made.push(packedWeight)
+        if (consume) disposeUnshared(weight, { ...network, weights })
+        onProgress?.({ name, weights: ++done, of: names.length })
+        await new Promise((resolve) => setTimeout(resolve))
+      }
     }
   } catch (error) {
     for (const { parts } of made) for (const t of Object.values(parts)) t.dispose()
     throw error
   }
   return { ...network, weights }
+}
+
+/** q, k, v; o; gate, up; down: what runs before has to be packed when what comes after is looked at */
+const STAGES: readonly RegExp[] = [/\.attn\.(q|k|v|qkv)$/, /\.attn\./, /\.(router|gate|up)$/]
+
+/** names by block, and in it by stage, in the order of the network's */
+const stagesOf = (names: readonly string[]): (readonly string[])[] => {
+  const stages = new Map<string, string[]>()
+  for (const name of names) {
+    const block = /^blocks\.\d+/.exec(name)?.[0] ?? name
+    const stage = STAGES.findIndex((s) => s.test(name))
+    const key = `${block} ${stage < 0 ? STAGES.length : stage}`
+    stages.set(key, [...(stages.get(key) ?? []), name])
+  }
+  return [...stages.values()]
 }
 
 const refuseNonFinite = async (name: string, weight: Weight): Promise<void> => {

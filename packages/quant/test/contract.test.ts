@@ -4,7 +4,7 @@ import { type CodecSuite, checkCodec, factories, suite } from '@weftjs/testkit'
 import { describe, expect } from 'vitest'
 
 /** files of src that are no method */
-const HELPERS = ['bnb', 'half', 'quantize']
+const HELPERS = ['half', 'quantize']
 /** what a codec is tried with, and what it claims */
 const CLAIMS: Readonly<Record<string, readonly (CodecSuite & { options?: object; error: number })[]>> = {
   nf4: [
@@ -36,6 +36,7 @@ for (const { name, factory } of factories(import.meta.glob('../src/*.ts', { eage
     if (!claims) throw new Error(`${name}: say in CLAIMS what it is tried with, its bits and its error`)
     for (const { options = {}, ...claim } of claims) {
       const codec = factory(options) as Codec
+      if (!codec.layout) throw new Error(`${name}: give it a layout, which files and bit counts are held against`)
       const through = (w: Tensor): Float32Array =>
         codec.decode(codec.encode(w as Tensor2D), w.shape as [number, number]).dataSync() as Float32Array
       const gap = (a: Float32Array, b: Float32Array): number => norm(a.map((x, i) => x - b[i]!)) / norm(b)

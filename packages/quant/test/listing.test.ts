@@ -1,7 +1,7 @@
 import { factories, testCodec } from '@weftjs/testkit'
 
 /** files of src that are no codec */
-const HELPERS = ['bnb', 'half', 'quantize']
+const HELPERS = ['half', 'quantize']
 
 // what any codec must do; its own bits and error are in contract.test.ts
 for (const { factory } of factories(import.meta.glob('../src/*.ts', { eager: true }), HELPERS))

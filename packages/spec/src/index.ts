@@ -204,12 +204,21 @@ export interface RunContext {
   extend?(name: string, k: Tensor, v: Tensor): { k: Tensor; v: Tensor }
 }
 
+export interface PartLayout {
+  readonly dtype: 'float32' | 'int32'
+  /** null where the values of the matrix decide how many there are */
+  readonly shape: readonly (number | null)[]
+}
 /** A storage format: how a matrix becomes few bits and back. */
 export interface Codec<P extends Params = Params> {
   readonly name: string
   readonly options?: Config
-  /** w [out, in] */
-  encode(w: Tensor2D): P
+  /** statistics of the layer's inputs that `encode` reads from `seen` */
+  readonly calibrates?: readonly Statistic[]
+  /** w [out, in]; a codec that calibrates falls back to what it does without data where `seen` is absent */
+  encode(w: Tensor2D, seen?: Seen): P
+  /** the parts that a matrix of this shape has: what is in a file is held against it, and its bits are counted by it */
+  layout?(shape: readonly [number, number]): Readonly<Record<keyof P & string, PartLayout>>
   /** → [out, in] */
   decode(packed: P, shape: readonly [number, number]): Tensor2D
   /** x [..., in] → x·decode(packed)ᵀ, where the format can do better here than to decode first; else undefined */

@@ -110,6 +110,23 @@ export const checkCodec = (
       },
     },
     {
+      name: 'its layout is that of its parts',
+      run: () => {
+        for (const shape of shapes) {
+          const parts = codec.encode(random(shape))
+          const layout = codec.layout?.(shape)
+          if (!layout) return
+          must(Object.keys(layout).sort().join() === Object.keys(parts).sort().join(), `[${shape}]: other parts`)
+          for (const [name, t] of Object.entries(parts)) {
+            const { dtype, shape: wanted } = layout[name]!
+            must(t.dtype === dtype, `[${shape}] ${name}: ${t.dtype} where the layout says ${dtype}`)
+            const same = wanted.length === t.shape.length && wanted.every((d, i) => d === null || d === t.shape[i])
+            must(same, `[${shape}] ${name}: [${t.shape}] where the layout says [${wanted}]`)
+          }
+        }
+      },
+    },
+    {
       name: `takes at most ${bits} bits a number`,
       run: () => {
         const w = random([256, 256])

@@ -1,4 +1,4 @@
-import type { Codec, Params, Tensor, Tensor2D, Weight } from '@weftjs/spec'
+import type { Codec, Params, Seen, Tensor, Tensor2D, Weight } from '@weftjs/spec'
 import { defineKernel, kernels, linear, matMul, reshape } from '@weftjs/tensor'
 import { lookup } from './dense.ts'
 
@@ -24,7 +24,8 @@ const product = defineKernel<Record<string, Tensor | undefined>, Attrs>({
 })
 
 /** A matrix in a codec's format, frozen: `apply` decodes as it multiplies, and again for the gradient of x. */
-export const packed = (codec: Codec, w: Tensor2D): Weight => fromParts(codec, codec.encode(w), w.shape)
+export const packed = (codec: Codec, w: Tensor2D, seen?: Seen): Weight =>
+  fromParts(codec, codec.encode(w, seen), w.shape)
 
 /** the same from parts that are already encoded (read from a file) */
 export const fromParts = (codec: Codec, parts: Params, shape: readonly [number, number]): Weight => ({

@@ -4,6 +4,7 @@ import { type Decoder, decodedProduct } from '@weftjs/tensor/decoded'
 import { DYNAMIC } from '../dynamic8.ts'
 import { absmax } from './absmax.ts'
 import { tableDecoder } from './decoder.ts'
+import { codes, numbers } from './layout.ts'
 import { decodeRows, decodeTable, encodeTable, type Table } from './table.ts'
 
 export interface FourBitOptions {
@@ -63,6 +64,12 @@ export const fourBit = (
         const nested = absmax(rest, doubleBlock) // [⌈n/block/doubleBlock⌉]
         return { q, absmax: encodeTable(rest, nested, DYNAMIC, doubleBlock), nested, offset }
       }),
+    layout: ([out, input]) => {
+      const blocks = Math.ceil((out * input) / block)
+      const q = codes(4, out * input)
+      if (!double) return { q, absmax: numbers(blocks) }
+      return { q, absmax: codes(8, blocks), nested: numbers(Math.ceil(blocks / doubleBlock)), offset: numbers(1) }
+    },
     decode: (p, shape) =>
       tidy(() => {
         const n = shape[0] * shape[1]

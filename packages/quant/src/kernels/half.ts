@@ -3,6 +3,7 @@ import { reshape, type Tensor1D, tensor1d, tidy } from '@weftjs/tensor'
 import { type Decoder, decodedProduct } from '@weftjs/tensor/decoded'
 import { addressOf, routines } from '@weftjs/tensor/heap'
 import * as module from '../wasm/decode.generated.ts'
+import { codes } from './layout.ts'
 import { checkRow, decodeTo, loopKernel, type Values } from './loop.ts'
 
 /** A 16-bit float: its bits from a float32, and back. */
@@ -150,6 +151,7 @@ fn weightsAt(i: u32) -> vec4f {
   return {
     name,
     encode: (w) => ({ q: encode([w], { n: w.size }) }),
+    layout: ([out, input]) => ({ q: codes(16, out * input) }),
     decode: ({ q }, shape) => reshape(all(q, shape[0] * shape[1]), [...shape]),
     matmul: (x, p, shape) => decodedProduct(x, shape, decoder(p)),
     gradient: (dy, p, shape) => decodedProduct(dy, shape, decoder(p), true),

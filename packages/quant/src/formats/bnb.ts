@@ -2,11 +2,12 @@ import type { Codec, Config, Network, Params, Tensor, Weight } from '@weftjs/spe
 import { tensor1d } from '@weftjs/tensor'
 import { type Checkpoint, CheckpointError, decodeFloats, type TensorSource } from '@weftjs/tensor/checkpoint'
 import { fromParts } from '@weftjs/weight'
-import { DYNAMIC } from './dynamic8.ts'
-import { FP4, fp4 } from './fp4.ts'
-import { int8 } from './int8.ts'
-import type { FourBitOptions } from './kernels/four-bit.ts'
-import { NF4, nf4 } from './nf4.ts'
+import { DYNAMIC } from '../dynamic8.ts'
+import { FP4, fp4 } from '../fp4.ts'
+import { int8 } from '../int8.ts'
+import type { FourBitOptions } from '../kernels/four-bit.ts'
+import { NF4, nf4 } from '../nf4.ts'
+import type { Names, PackedFormat, PackedWriter } from './format.ts'
 
 /** of the tensors that stay dense, and of what bitsandbytes decodes to */
 export type BnbDtype = 'F32' | 'F16' | 'BF16'
@@ -131,13 +132,6 @@ export const quantizationConfig = (
   }
 }
 
-export interface BnbWriter {
-  /** the tensors of one weight, undefined where it is not in the codec's format */
-  tensors(hf: string, weight: Weight): readonly TensorSource[] | undefined
-  /** goes into config.json */
-  readonly config: Config
-}
-
 /**
  * How a quantized network is written so that transformers with bitsandbytes loads it: the `packed` of `saveNetwork`.
  * `names` says which of the checkpoint's names each weight has: `[...namesOf(network.config)]`.
@@ -145,9 +139,9 @@ export interface BnbWriter {
 export const bnbWriter = async (
   { weights }: Network<object>,
   codec: Codec,
-  names: Iterable<{ readonly hf: string; readonly name: string }>,
+  names: Names,
   { dtype = 'F32' }: BnbOptions = {},
-): Promise<BnbWriter> => {
+): Promise<PackedWriter> => {
   optionsOf(codec)
   const offsets = new Map<Weight, number>()
   for (const weight of Object.values(weights))
@@ -283,3 +277,24 @@ const readFour = async (
     : { absmax: tensor1d(await floats(checkpoint, `${hf}.absmax`, blocks)) }
   return fromParts(codec, { q: words(data.subarray(0, bytes)), ...scales }, shape)
 }
+
+/** bitsandbytes' 4-bit layout and LLM.int8's, as transformers keeps them */
+export const format: PackedFormat = {
+  name: 'bitsandbytes',
+  holds: ({ name }) => name in FOUR || name === 'int8',
+  read: fromBnb,
+  writer: async (network, names) => {
+    const codecs = Object.values(network.weights).flatMap(({ codec }) => (codec && format.holds(codec) ? [codec] : []))
+    const [first] = codecs
+    if (!first)
+      throw new Error('no weight of the network is in a format of bitsandbytes; quantize it to nf4, fp4 or int8')
+    const text = describe(first)
+    const other = codecs.find((c) => describe(c) !== text)
+    if (other)
+      throw new Error(
+        `one bitsandbytes checkpoint cannot hold both ${text} and ${describe(other)}; quantize with one codec`,
+      )
+    return bnbWriter(network, first, names)
+  },
+}
+const describe = ({ name, options }: Codec): string => `${name} ${JSON.stringify(options ?? {})}`
