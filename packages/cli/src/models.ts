@@ -6,6 +6,7 @@ import {
   fromPeft,
   loadPeft,
   nativeMethod,
+  PEFT_CONFIG,
   type PeftConfig,
   peftBase,
   readPeftConfig,
@@ -68,8 +69,6 @@ export const openTokenizer = async (folder: Folder, network: Network<Transformer
   return tokenizer
 }
 
-/** the file that a folder of an adapter has */
-const CONFIG = 'adapter_config.json'
 /** where the method of an adapter that is not ours comes from, as seen from its folder; beside what `savePeft` writes */
 export const PACKAGE = 'weft_package'
 
@@ -77,7 +76,8 @@ export const PACKAGE = 'weft_package'
 export const adapterFolders = async (paths: readonly string[]): Promise<string[]> => {
   const found: string[] = []
   for (const path of paths) {
-    const isAdapter = async (p: string): Promise<boolean> => Boolean(await stat(join(p, CONFIG)).catch(() => undefined))
+    const isAdapter = async (p: string): Promise<boolean> =>
+      Boolean(await stat(join(p, PEFT_CONFIG)).catch(() => undefined))
     if (await isAdapter(path)) {
       found.push(path)
       continue
@@ -90,7 +90,7 @@ export const adapterFolders = async (paths: readonly string[]): Promise<string[]
     const inner: string[] = []
     for (const e of entries)
       if (e.isDirectory() && (await isAdapter(join(path, e.name)))) inner.push(join(path, e.name))
-    if (!inner.length) throw new Failure(`${path}: no adapter (no ${CONFIG}); name the folder of one`)
+    if (!inner.length) throw new Failure(`${path}: no adapter (no ${PEFT_CONFIG}); name the folder of one`)
     found.push(...inner.sort())
   }
   return found
@@ -100,7 +100,7 @@ export const adapterFolders = async (paths: readonly string[]): Promise<string[]
 const formatsFor = async (path: string): Promise<Formats> => {
   let config: Record<string, unknown>
   try {
-    config = JSON.parse(await readFile(join(path, CONFIG), 'utf8')) as Record<string, unknown>
+    config = JSON.parse(await readFile(join(path, PEFT_CONFIG), 'utf8')) as Record<string, unknown>
   } catch {
     return {} // readPeftConfig says what is wrong
   }
@@ -111,7 +111,7 @@ const formatsFor = async (path: string): Promise<Formats> => {
   const { factory } = await loadMethod(
     name,
     [path, process.cwd()],
-    `${join(path, CONFIG)}: ${from ? PACKAGE : 'weft_method'}`,
+    `${join(path, PEFT_CONFIG)}: ${from ? PACKAGE : 'weft_method'}`,
   )
   return { make: (_, options) => factory(options) }
 }

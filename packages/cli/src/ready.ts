@@ -1,6 +1,6 @@
 import { mkdir, readFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
-import { type Attached, type Delta, readyLora, type Size, savePeft } from '@weftjs/lora'
+import { type Attached, type Delta, PEFT_CONFIG, PEFT_TENSORS, readyLora, type Size, savePeft } from '@weftjs/lora'
 import type { Adapter, Site, Tensor } from '@weftjs/spec'
 import { rng } from '@weftjs/tensor'
 import { fileSink } from '@weftjs/tensor/checkpoint/file'
@@ -55,7 +55,7 @@ export const writeLora = async (
   await mkdir(folder, { recursive: true })
   await savePeft((file) => fileSink(join(folder, file)), attached, attached.params, about)
   // ends of names that tell these modules apart here may not do so in the whole model
-  const path = join(folder, 'adapter_config.json')
+  const path = join(folder, PEFT_CONFIG)
   const config = JSON.parse(await readFile(path, 'utf8')) as Record<string, unknown>
   await writeJson(path, { ...config, target_modules: sites.map((s) => s.module!).sort() })
   const ranks = deltas.map((d) => d.a.rows)
@@ -63,7 +63,7 @@ export const writeLora = async (
     sites: sites.length,
     rank: [Math.min(...ranks), Math.max(...ranks)],
     parameters: Object.values(attached.params).reduce((n, t) => n + t.size, 0),
-    files: ['adapter_model.safetensors', 'adapter_config.json'],
+    files: [PEFT_TENSORS, PEFT_CONFIG],
   }
 }
 

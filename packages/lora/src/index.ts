@@ -110,6 +110,7 @@ export {
   peftTensors,
 } from './peft/load.ts'
 export { adapterNames, namedAdapter } from './peft/named.ts'
+export { PEFT_CONFIG, PEFT_PREFIX, PEFT_STEM, PEFT_TENSORS } from './peft/names.ts'
 export { type Make, nativeMethod } from './peft/native.ts'
 export { peftConfigOf, type SavePeftOptions, savePeft, toPeft } from './peft/save.ts'
 export { type PeftTargets, peftTargets, peftTrained } from './peft/target.ts'

@@ -1,4 +1,4 @@
-import { fromPeft, loadPeft, readPeftConfig, savePeft } from '@weftjs/lora'
+import { fromPeft, loadPeft, PEFT_CONFIG, PEFT_TENSORS, readPeftConfig, savePeft } from '@weftjs/lora'
 import { miniFolder } from '@weftjs/mini'
 import {
   attach,
@@ -174,10 +174,10 @@ const unpack = async (files: readonly File[]): Promise<readonly File[]> => {
 export const loadAdapter = async (session: Session, files: readonly File[]): Promise<Adapter> => {
   const { network } = loadedOf(session)
   const found = new Map((await unpack(files)).map((f) => [f.name, f]))
-  const missing = ['adapter_config.json', 'adapter_model.safetensors'].filter((f) => !found.has(f))
+  const missing = [PEFT_CONFIG, PEFT_TENSORS].filter((f) => !found.has(f))
   if (missing.length)
     throw new Error(
-      `An adapter is adapter_config.json and adapter_model.safetensors together, or a zip with both; ${missing.join(' and ')} ${missing.length > 1 ? 'are' : 'is'} missing among ${[...found.keys()].join(', ') || 'nothing'}.`,
+      `An adapter is ${PEFT_CONFIG} and ${PEFT_TENSORS} together, or a zip with both; ${missing.join(' and ')} ${missing.length > 1 ? 'are' : 'is'} missing among ${[...found.keys()].join(', ') || 'nothing'}.`,
     )
   const folder = blobFolder(found, 'the adapter')
   const start = fromPeft(await readPeftConfig(folder), network, sitesOf(network))

@@ -8,6 +8,8 @@ import {
   deltasOf,
   fromPeft,
   loadPeft,
+  PEFT_PREFIX,
+  PEFT_STEM,
   type PeftConfig,
   readPeftConfig,
   replicationOf,
@@ -24,8 +26,6 @@ import { guardOut } from '../out.ts'
 import { standing, told, writeLora } from '../ready.ts'
 import { print, printJson } from '../terminal.ts'
 
-const PREFIX = 'base_model.model.'
-
 /** a frozen matrix that nobody looks into */
 const nothing = (out: number, input: number): Weight => ({
   ...{ shape: [out, input], parts: {} },
@@ -36,7 +36,7 @@ const nothing = (out: number, input: number): Weight => ({
 
 /** the modules that a file of LoRAs adapts, as far as its tensors tell */
 const sitesIn = async (path: string, config: PeftConfig): Promise<readonly Site[]> => {
-  const checkpoint = await openCheckpoint(nodeFolder(path), { stem: 'adapter_model' })
+  const checkpoint = await openCheckpoint(nodeFolder(path), { stem: PEFT_STEM })
   try {
     return checkpoint.names.flatMap((key): Site[] => {
       const [, module, embed] = /^(.*)\.lora_(embedding_)?A(?:\.weight)?$/.exec(key) ?? []
@@ -45,7 +45,7 @@ const sitesIn = async (path: string, config: PeftConfig): Promise<readonly Site[
       if (!checkpoint.has(pair)) throw new Failure(`${path}: has ${key} and no ${pair}; the file is not whole`)
       const [a, b] = [checkpoint.entry(key).shape, checkpoint.entry(pair).shape] as [number[], number[]]
       const [out, input] = embed ? [a[1]!, b[0]!] : [b[0]!, a[1]!]
-      const name = module.startsWith(PREFIX) ? module.slice(PREFIX.length) : module
+      const name = module.startsWith(PEFT_PREFIX) ? module.slice(PEFT_PREFIX.length) : module
       return [
         {
           ...{ name, module: name, kind: embed ? 'embed' : 'linear', layer: -1, in: input, out },

@@ -1,6 +1,6 @@
 import { mkdir, readFile } from 'node:fs/promises'
 import { join, relative, resolve } from 'node:path'
-import { asPlainLora, readyLora, savePeft, scaleOf } from '@weftjs/lora'
+import { asPlainLora, PEFT_CONFIG, PEFT_TENSORS, readyLora, savePeft, scaleOf } from '@weftjs/lora'
 import {
   type Attachment,
   attach,
@@ -297,12 +297,12 @@ const saveAdapters = async (
     }
     const origin = packages[name]
     if (origin !== undefined) {
-      const path = join(folder, 'adapter_config.json')
+      const path = join(folder, PEFT_CONFIG)
       const config = JSON.parse(await readFile(path, 'utf8')) as Record<string, unknown>
       await writeJson(path, { ...config, [PACKAGE]: origin.startsWith('/') ? `./${relative(folder, origin)}` : origin })
     }
     const prefix = names.length > 1 ? `${name}/` : ''
-    files.push(`${prefix}adapter_model.safetensors`, `${prefix}adapter_config.json`)
+    files.push(`${prefix}${PEFT_TENSORS}`, `${prefix}${PEFT_CONFIG}`)
   }
   return files
 }

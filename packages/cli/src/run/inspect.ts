@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises'
 import { basename, dirname } from 'node:path'
-import { formatOf, readPeftConfig } from '@weftjs/lora'
+import { formatOf, PEFT_CONFIG, PEFT_STEM, readPeftConfig } from '@weftjs/lora'
 import { architectureOf } from '@weftjs/model'
 import type { Config } from '@weftjs/spec'
 import { type Checkpoint, type Folder, openCheckpoint, openSafetensors } from '@weftjs/tensor/checkpoint'
@@ -42,7 +42,7 @@ const reportOf = (checkpoint: Checkpoint, rest: Pick<Report, 'kind' | 'name'> & 
 }
 
 const ofFolder = async (folder: Folder): Promise<Report> => {
-  if (await folder.has('adapter_config.json')) {
+  if (await folder.has(PEFT_CONFIG)) {
     let config: Config
     let supported: boolean | string = true
     try {
@@ -51,13 +51,13 @@ const ofFolder = async (folder: Folder): Promise<Report> => {
       // what Weft cannot put on a model can still be looked at
       supported = (error as Error).message
       try {
-        config = JSON.parse(await folder.text('adapter_config.json')) as Config
+        config = JSON.parse(await folder.text(PEFT_CONFIG)) as Config
       } catch {
         throw error
       }
     }
     const method = supported === true ? formatOf(config).method : undefined
-    return closing(await openCheckpoint(folder, { stem: 'adapter_model' }), {
+    return closing(await openCheckpoint(folder, { stem: PEFT_STEM }), {
       ...{ kind: 'adapter', name: folder.name, config, supported },
       ...(method !== undefined && { method }),
     })

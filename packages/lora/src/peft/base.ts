@@ -2,11 +2,9 @@ import type { Network, Site, Tensor2D } from '@weftjs/spec'
 import { keep, tensor, tidy } from '@weftjs/tensor'
 import { CheckpointError, type Folder, openCheckpoint } from '@weftjs/tensor/checkpoint'
 import type { PeftConfig } from './config.ts'
+import { PEFT_CONFIG, PEFT_PREFIX, PEFT_STEM } from './names.ts'
 
 type Ranges = readonly (readonly [start: number, end: number])[]
-
-const FILE = 'adapter_config.json'
-const PREFIX = 'base_model.model.'
 
 /** The layers that a config's base is made of; undefined where it is as it is. @throws Error for what is no list of ranges */
 export const replicationOf = ({ layer_replication: ranges }: Readonly<Record<string, unknown>>): Ranges | undefined => {
@@ -15,7 +13,7 @@ export const replicationOf = ({ layer_replication: ranges }: Readonly<Record<str
     Array.isArray(r) && r.length === 2 && r.every((n) => Number.isInteger(n) && n >= 0) && r[0] < r[1]
   if (!Array.isArray(ranges) || !ranges.every(isRange))
     throw new Error(
-      `${FILE}: layer_replication must be a list of ranges [start, end) of layers, found ${JSON.stringify(ranges)}`,
+      `${PEFT_CONFIG}: layer_replication must be a list of ranges [start, end) of layers, found ${JSON.stringify(ranges)}`,
     )
   return ranges as Ranges
 }
@@ -37,8 +35,8 @@ export const mustHaveLayers = (config: PeftConfig, network: Network<object>): vo
   const wanted = replicationOf(config)
   throw new Error(
     wanted
-      ? `${FILE}: layer_replication is ${JSON.stringify(wanted)}, and this network's layers are others; attach to replicateLayers(network, ${JSON.stringify(wanted)}), or to what peftBase gives`
-      : `${FILE}: has no layer_replication, and this network's layers are ${JSON.stringify(replicatedOf(network))} of another's; attach to that one`,
+      ? `${PEFT_CONFIG}: layer_replication is ${JSON.stringify(wanted)}, and this network's layers are others; attach to replicateLayers(network, ${JSON.stringify(wanted)}), or to what peftBase gives`
+      : `${PEFT_CONFIG}: has no layer_replication, and this network's layers are ${JSON.stringify(replicatedOf(network))} of another's; attach to that one`,
   )
 }
 
@@ -70,14 +68,20 @@ export const peftBase = async <N extends Network<object>>(
   const ranges = replicationOf(config)
   const deep =
     ranges && !sameLayers(config, network)
-      ? given(replicate, `${FILE}: layer_replication is ${JSON.stringify(ranges)}`, 'replicateLayers')(network, ranges)
+      ? given(
+          replicate,
+          `${PEFT_CONFIG}: layer_replication is ${JSON.stringify(ranges)}`,
+          'replicateLayers',
+        )(network, ranges)
       : network
-  const checkpoint = await openCheckpoint(folder, { stem: 'adapter_model' })
+  const checkpoint = await openCheckpoint(folder, { stem: PEFT_STEM })
   try {
     const tables: Record<string, Tensor2D> = {}
     for (const { name, kind, module, weight } of sites(deep)) {
       if ((kind !== 'embed' && kind !== 'head') || module === undefined || !weight) continue
-      const key = ['weight', 'base_layer.weight'].map((k) => `${PREFIX}${module}.${k}`).find((k) => checkpoint.has(k))
+      const key = ['weight', 'base_layer.weight']
+        .map((k) => `${PEFT_PREFIX}${module}.${k}`)
+        .find((k) => checkpoint.has(k))
       if (key === undefined) continue
       const { shape } = checkpoint.entry(key)
       const [rows, width] = weight.shape

@@ -4,6 +4,7 @@ import { replicationOf } from './base.ts'
 import type { PeftFormat } from './format.ts'
 import { formats as known } from './formats/index.ts'
 import { adapterNames } from './named.ts'
+import { PEFT_CONFIG } from './names.ts'
 import { type Make, native, nativeMethod } from './native.ts'
 
 /** PEFT's adapter_config.json under the names of the file: what all types share; the rest is the type's. */
@@ -30,7 +31,6 @@ export interface Formats {
   readonly make?: Make
 }
 
-const FILE = 'adapter_config.json'
 const show = (value: unknown): string => {
   const text = JSON.stringify(value) ?? 'nothing'
   return text.length > 80 ? `${text.slice(0, 80)}…` : text
@@ -56,7 +56,7 @@ export const formatOf = (
   const found = same.find((f) => f.when?.(config)) ?? same.find((f) => !f.when)
   if (found) return found
   throw new Error(
-    `${FILE}: peft_type ${show(config['peft_type'])} is not supported; supported are ${types(formats)}. Fold the adapter with PEFT (merge_and_unload) and load the merged model`,
+    `${PEFT_CONFIG}: peft_type ${show(config['peft_type'])} is not supported; supported are ${types(formats)}. Fold the adapter with PEFT (merge_and_unload) and load the merged model`,
   )
 }
 
@@ -65,9 +65,9 @@ export const formatOf = (
  * @throws Error that names the field and says what was found, and what is supported where something is not
  */
 export const peftConfig = (value: unknown, options: Formats = {}): PeftConfig => {
-  if (!isRecord(value)) throw new Error(`${FILE}: must be an object, found ${show(value)}`)
+  if (!isRecord(value)) throw new Error(`${PEFT_CONFIG}: must be an object, found ${show(value)}`)
   const must = (path: string, found: unknown, test: (v: unknown) => unknown, wanted: string): void => {
-    if (!test(found)) throw new Error(`${FILE}: ${path} must be ${wanted}, found ${show(found)}`)
+    if (!test(found)) throw new Error(`${PEFT_CONFIG}: ${path} must be ${wanted}, found ${show(found)}`)
   }
   const maybe = (key: string, test: (v: unknown) => unknown, wanted: string): void => {
     if (value[key] !== undefined && value[key] !== null) must(key, value[key], test, wanted)
@@ -83,7 +83,7 @@ export const peftConfig = (value: unknown, options: Formats = {}): PeftConfig =>
   for (const [key, fine] of Object.entries(format.inert ?? {}))
     if (!isEmpty(value[key]) && !fine.includes(value[key]))
       throw new Error(
-        `${FILE}: ${key} is ${show(value[key])}, which is not supported with peft_type ${show(format.type)}${fine.length ? ` (only ${fine.map(show).join(', ')})` : ''}. Fold the adapter with PEFT (merge_and_unload) and load the merged model`,
+        `${PEFT_CONFIG}: ${key} is ${show(value[key])}, which is not supported with peft_type ${show(format.type)}${fine.length ? ` (only ${fine.map(show).join(', ')})` : ''}. Fold the adapter with PEFT (merge_and_unload) and load the merged model`,
       )
   for (const { key, test, wanted, fallback, pattern } of Object.values(format.fields)) {
     const found = value[key] ?? fallback ?? value[key]
@@ -92,7 +92,7 @@ export const peftConfig = (value: unknown, options: Formats = {}): PeftConfig =>
     maybe(pattern, isRecord, 'an object of patterns')
     const patterns = (value[pattern] ?? {}) as Record<string, unknown>
     for (const [p, v] of Object.entries(patterns)) must(`${pattern}[${JSON.stringify(p)}]`, v, test, wanted)
-    patterned(patterns, `${FILE}: ${pattern}`)
+    patterned(patterns, `${PEFT_CONFIG}: ${pattern}`)
   }
   if (!format.targets)
     must(
@@ -106,7 +106,7 @@ export const peftConfig = (value: unknown, options: Formats = {}): PeftConfig =>
   texts('layers_pattern', true)
   texts('modules_to_save', false)
   for (const key of ['target_modules', 'exclude_modules'])
-    if (isText(value[key])) pythonRegExp(value[key], (s) => s, `${FILE}: ${key}`)
+    if (isText(value[key])) pythonRegExp(value[key], (s) => s, `${PEFT_CONFIG}: ${key}`)
   replicationOf(value)
   const layers = value['layers_to_transform']
   for (const [i, layer] of (Array.isArray(layers) ? layers : []).entries())
@@ -122,19 +122,19 @@ export const peftConfig = (value: unknown, options: Formats = {}): PeftConfig =>
 
 /** The adapter_config.json of a folder. @throws Error, naming the field that is wrong */
 export const readPeftConfig = async (folder: Folder, options: Formats = {}): Promise<PeftConfig> => {
-  if (!(await folder.has(FILE)) && folder.list) {
+  if (!(await folder.has(PEFT_CONFIG)) && folder.list) {
     const names = await adapterNames(folder)
     if (names.length)
       throw new Error(
-        `${folder.name}: has no ${FILE} itself, but adapters by name: ${names.join(', ')}; open one with namedAdapter(folder, ${show(names[0])})`,
+        `${folder.name}: has no ${PEFT_CONFIG} itself, but adapters by name: ${names.join(', ')}; open one with namedAdapter(folder, ${show(names[0])})`,
       )
   }
-  const text = await folder.text(FILE)
+  const text = await folder.text(PEFT_CONFIG)
   let value: unknown
   try {
     value = JSON.parse(text)
   } catch (error) {
-    throw new Error(`${folder.name}/${FILE}: not valid JSON (${(error as Error).message}); download it again`)
+    throw new Error(`${folder.name}/${PEFT_CONFIG}: not valid JSON (${(error as Error).message}); download it again`)
   }
   try {
     return peftConfig(value, options)

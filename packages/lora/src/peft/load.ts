@@ -7,6 +7,7 @@ import { besides, parted, saysBeside } from './beside.ts'
 import { type Formats, formatOf, type PeftConfig, readPeftConfig } from './config.ts'
 import { type Field, type Held, type Layout, type Part, type PeftFormat, type Stack, shaped, turned } from './format.ts'
 import { formats as known } from './formats/index.ts'
+import { PEFT_PREFIX, PEFT_STEM } from './names.ts'
 import { native } from './native.ts'
 import { peftTargets, peftTrained, tableOf } from './target.ts'
 
@@ -140,8 +141,6 @@ export const heldOf = ({ params, constants }: Attached, { site, adapter, prefix 
   return { site, adapter, state }
 }
 
-const PREFIX = 'base_model.model.'
-
 /** One tensor of ours and the names it may have in a PEFT file, the first being the one that PEFT writes today. */
 export interface PeftTensor {
   /** in `params` or `constants` */
@@ -223,7 +222,7 @@ export const peftTensors = (tuned: Attached, options: Formats = {}): readonly Pe
     const own = bound.filter((b) => shared.get(b.name) === format)
     for (const stack of format.stacks?.(own, { ...constants, ...params }) ?? [])
       found.push({
-        ...{ name: stack.of[0], keys: [`${PREFIX}${stack.name}`], shape: stack.shape, own: stack.shape, stack },
+        ...{ name: stack.of[0], keys: [`${PEFT_PREFIX}${stack.name}`], shape: stack.shape, own: stack.shape, stack },
       })
   }
   for (const { site, adapter, prefix, name } of beside)
@@ -240,7 +239,7 @@ export const peftTensors = (tuned: Attached, options: Formats = {}): readonly Pe
       if (!table) throw new Error(`${name}: trained, but no module of the model holds it, so PEFT has no name for it`)
       const batched = table.layout === 'batched' && params[name]!.rank < 3
       const layout = shaped(reshape, (s) => [...[1, 1, 1].slice(s.length), ...s])
-      add(name, { name: table.hf, ...(batched && { layout }) }, (file) => [`${PREFIX}${file}`])
+      add(name, { name: table.hf, ...(batched && { layout }) }, (file) => [`${PEFT_PREFIX}${file}`])
       continue
     }
     const module = placeOf(owner)
@@ -256,8 +255,8 @@ const TURNED = turned((t) => transpose(t))
 
 /** a module's path in a PEFT file; a method of ours may also stand where the checkpoint has no module */
 const placeOf = ({ name, module }: Site, format?: PeftFormat): string => {
-  if (module !== undefined) return `${PREFIX}${module}`
-  if (format?.type.startsWith('WEFT_')) return `${PREFIX}weft.${name}`
+  if (module !== undefined) return `${PEFT_PREFIX}${module}`
+  if (format?.type.startsWith('WEFT_')) return `${PEFT_PREFIX}weft.${name}`
   throw new Error(`${name}: has no module in a checkpoint, so PEFT has no name for it`)
 }
 
@@ -275,7 +274,7 @@ export interface Loaded {
 export const loadPeft = async (folder: Folder, tuned: Attached, options: Formats = {}): Promise<Loaded> => {
   const config = await readPeftConfig(folder, options)
   checkMeaning(config, tuned, folder.name, options)
-  const checkpoint = await openCheckpoint(folder, { stem: 'adapter_model' })
+  const checkpoint = await openCheckpoint(folder, { stem: PEFT_STEM })
   try {
     const known = peftTensors(tuned, options)
     const wanted = known.filter((t) => !t.copy && (t.keys.some((k) => checkpoint.has(k)) || !t.drawn?.(config)))
@@ -327,8 +326,8 @@ const checkRest = async (checkpoint: Checkpoint, used: ReadonlySet<string>, tune
     const site = sites.find(
       ({ module, kind }) =>
         module !== undefined &&
-        (key.startsWith(`${PREFIX}${module}.base_layer.`) ||
-          ((kind === 'embed' || kind === 'head') && key === `${PREFIX}${module}.weight`)),
+        (key.startsWith(`${PEFT_PREFIX}${module}.base_layer.`) ||
+          ((kind === 'embed' || kind === 'head') && key === `${PEFT_PREFIX}${module}.weight`)),
     )
     const own = !site
       ? undefined

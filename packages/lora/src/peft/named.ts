@@ -1,6 +1,6 @@
 import { CheckpointError, type Folder } from '@weftjs/tensor/checkpoint'
+import { PEFT_CONFIG } from './names.ts'
 
-const FILE = 'adapter_config.json'
 /** the name under which PEFT keeps an adapter in the folder itself */
 const DEFAULT = 'default'
 
@@ -29,8 +29,9 @@ export const adapterNames = async (folder: Folder, names?: readonly string[]): P
   if (!found)
     throw new CheckpointError('its files cannot be listed; say which names to look for', { file: folder.name })
   const folders = [...new Set(found.map((f) => f.replace(/\/.*$/, '')))].filter((n) => n !== DEFAULT)
-  const there: string[] = (await folder.has(FILE)) ? [DEFAULT] : []
+  const there: string[] = (await folder.has(PEFT_CONFIG)) ? [DEFAULT] : []
   for (const name of folders)
-    if (/^[^/\\:]+$/.test(name) && name !== FILE && (await folder.has(`${name}/${FILE}`))) there.push(name)
+    if (/^[^/\\:]+$/.test(name) && name !== PEFT_CONFIG && (await folder.has(`${name}/${PEFT_CONFIG}`)))
+      there.push(name)
   return there
 }

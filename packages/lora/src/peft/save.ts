@@ -20,6 +20,7 @@ import {
   valueAt,
 } from './load.ts'
 import { pathOf } from './named.ts'
+import { PEFT_CONFIG, PEFT_PREFIX, PEFT_TENSORS } from './names.ts'
 import { peftTargets, peftTrained, tableOf } from './target.ts'
 
 export interface SavePeftOptions extends Formats {
@@ -212,7 +213,7 @@ const frozenCopies = (
       ? wrapped.some((s) => EMBEDDINGS.includes(s.module!.split('.').at(-1)!))
       : targets.some((t) => EMBEDDINGS.includes(t)))
   const key = (site: Site, at: string): { key: string; site: Site } => ({
-    key: `base_model.model.${site.module}.${at}`,
+    key: `${PEFT_PREFIX}${site.module}.${at}`,
     site,
   })
   const others = sites.filter(
@@ -279,8 +280,8 @@ export const savePeft = async (
 ): Promise<PeftConfig> => {
   const { config, tensors } = toPeft(tuned, params, options)
   const { name } = options
-  await writeSafetensors(await sink(pathOf(name, 'adapter_model.safetensors')), tensors, { format: 'pt' })
-  const file = await sink(pathOf(name, 'adapter_config.json'))
+  await writeSafetensors(await sink(pathOf(name, PEFT_TENSORS)), tensors, { format: 'pt' })
+  const file = await sink(pathOf(name, PEFT_CONFIG))
   try {
     const sorted = Object.fromEntries(Object.entries(config).sort(([a], [b]) => (a < b ? -1 : 1)))
     await file.write(new TextEncoder().encode(`${JSON.stringify(sorted, null, 2)}\n`))

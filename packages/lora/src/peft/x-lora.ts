@@ -6,6 +6,7 @@ import { type XLoraOptions, xLora } from '../x-lora.ts'
 import { readPeftConfig } from './config.ts'
 import { format as lora } from './formats/lora.ts'
 import { peftOptions, targetsOf } from './load.ts'
+import { PEFT_CONFIG, PEFT_PREFIX, PEFT_STEM } from './names.ts'
 
 /** What to attach for an X-LoRA of PEFT, and the values of its tensors by the names that `attach` gives them. */
 export interface XLoraFromPeft {
@@ -16,14 +17,13 @@ export interface XLoraFromPeft {
   readonly constants: Params
 }
 
-const FILE = 'adapter_config.json'
 const GATE = 'base_model.internal_xlora_classifier.layers'
 
 const optionsOf = (config: Readonly<Record<string, unknown>>, experts: number): XLoraOptions => {
   const of = <T>(key: string, test: (v: unknown) => boolean, wanted: string, fallback: T): T => {
     const found = config[key] ?? fallback
     if (found !== null && !test(found))
-      throw new Error(`${FILE}: ${key} must be ${wanted}, found ${JSON.stringify(found)}`)
+      throw new Error(`${PEFT_CONFIG}: ${key} must be ${wanted}, found ${JSON.stringify(found)}`)
     return found as T
   }
   const flag = (key: string, fallback: boolean): boolean =>
@@ -52,7 +52,7 @@ const read = async (file: Checkpoint, name: string): Promise<Tensor> => {
   return tensor(await file.floats(name), [...file.entry(name).shape])
 }
 const opened = async <T>(folder: Folder, f: (file: Checkpoint) => Promise<T>): Promise<T> => {
-  const file = await openCheckpoint(folder, { stem: 'adapter_model' })
+  const file = await openCheckpoint(folder, { stem: PEFT_STEM })
   try {
     return await f(file)
   } finally {
@@ -70,12 +70,16 @@ export const xLoraFromPeft = async (
   loras: readonly Folder[],
   sites: readonly Site[],
 ): Promise<XLoraFromPeft> => {
-  const config = JSON.parse(await folder.text(FILE)) as Readonly<Record<string, unknown>>
+  const config = JSON.parse(await folder.text(PEFT_CONFIG)) as Readonly<Record<string, unknown>>
   if (config['peft_type'] !== 'XLORA')
-    throw new Error(`${folder.name}/${FILE}: peft_type must be "XLORA", found ${JSON.stringify(config['peft_type'])}`)
+    throw new Error(
+      `${folder.name}/${PEFT_CONFIG}: peft_type must be "XLORA", found ${JSON.stringify(config['peft_type'])}`,
+    )
   const named = Object.keys((config['adapters'] ?? {}) as object)
   if (named.length !== loras.length || !loras.length)
-    throw new Error(`${folder.name}/${FILE}: names ${named.length} adapters, and ${loras.length} folders were given`)
+    throw new Error(
+      `${folder.name}/${PEFT_CONFIG}: names ${named.length} adapters, and ${loras.length} folders were given`,
+    )
   const options = optionsOf(config, loras.length)
   const experts = await Promise.all(
     loras.map(async (lora_) => {
@@ -87,7 +91,7 @@ export const xLoraFromPeft = async (
       const pairs = await opened(lora_, async (file) => {
         const found = new Map<string, { a: Tensor; b: Tensor }>()
         for (const s of targets) {
-          const at = `base_model.model.${s.module}`
+          const at = `${PEFT_PREFIX}${s.module}`
           const [a, b] = [await read(file, `${at}.lora_A.weight`), await read(file, `${at}.lora_B.weight`)]
           found.set(s.name, { a, b: mul(b, scale(s).factor) })
         }
