@@ -1,7 +1,8 @@
 import type { Params, Tensor2D } from '@weftjs/spec'
 import { abs, add, div, matMul, max, mul, sub, tidy } from '@weftjs/tensor'
 import { type Matrix, toMatrixAsync } from '@weftjs/tensor/linalg'
-import { type Chosen, chosenBySite, type Delta, type Standing, scaleOf, stacked, under } from './factors.ts'
+import { under } from '../shared/under.ts'
+import { type Chosen, chosenBySite, type Delta, type Standing, scaleOf, stacked } from './factors.ts'
 
 export interface AsPlainLoraOptions extends Chosen {
   /** also where the start's base was rounded anew, so that what is left out is rounding: for no more than a look */

@@ -5,6 +5,7 @@ import { lowRank } from '@weftjs/weight'
 import { type LoraState, lora } from '../lora.ts'
 import type { Attached, AttachedAt } from '../peft/load.ts'
 import { exactly } from '../shared/pattern.ts'
+import { under } from '../shared/under.ts'
 
 /** ΔW = scale·B·A at a site, in plain numbers: b [out, r], a [r, in]. */
 export interface Delta {
@@ -29,14 +30,6 @@ export const contextAt = (site: Site, shared: Params): RunContext => ({
   ...{ site, shared, training: false, inputs: {}, inner: [], scratch: new Map() },
   penalty: () => {},
 })
-
-/** tensors whose names begin so, without that beginning */
-export const under = (start: string, ...all: readonly Params[]): Params =>
-  Object.fromEntries(
-    all.flatMap((params) =>
-      Object.entries(params).flatMap(([n, t]) => (n.startsWith(start) ? [[n.slice(start.length), t] as const] : [])),
-    ),
-  )
 
 /** the attachments that are meant, by site. @throws Error for a name that is not there */
 export const chosenBySite = (tuned: Standing, name: string | undefined): Map<Site, Standing['bound'][number][]> => {

@@ -1,7 +1,8 @@
 import type { Params, Tensor2D } from '@weftjs/spec'
 import { concat, keepParams, mul, tidy, zeros, zerosLike } from '@weftjs/tensor'
 import { fromMatrix } from '@weftjs/tensor/linalg'
-import { bySite, type Chosen, type Delta, type Standing, scaleOf, stacked, under } from './factors.ts'
+import { under } from '../shared/under.ts'
+import { bySite, type Chosen, type Delta, type Standing, scaleOf, stacked } from './factors.ts'
 
 export interface HotSwapOptions extends Chosen {
   /** refuse a rank above the one that runs, so that every tensor keeps its shape */

@@ -1,8 +1,9 @@
 import type { Network, Params, Rng, Site, Tensor2D, Weight } from '@weftjs/spec'
 import { rng as newRng, sub, tidy } from '@weftjs/tensor'
 import { type Matrix, toMatrixAsync } from '@weftjs/tensor/linalg'
+import { under } from '../shared/under.ts'
 import { checkSize, compress, compressDense, type Size } from './compress.ts'
-import { type Chosen, chosenBySite, contextAt, type Delta, type Standing, scaleOf, under } from './factors.ts'
+import { type Chosen, chosenBySite, contextAt, type Delta, type Standing, scaleOf } from './factors.ts'
 
 export interface ToLoraOptions extends Size, Chosen {
   /** of random projections, for large matrices */

@@ -2,6 +2,7 @@ import type { Adapter, Config, Network, Params, Site } from '@weftjs/spec'
 import { keep, reshape, tensor, tidy, transpose } from '@weftjs/tensor'
 import { type Checkpoint, CheckpointError, type Folder, openCheckpoint } from '@weftjs/tensor/checkpoint'
 import { exactly, patterned } from '../shared/pattern.ts'
+import { under } from '../shared/under.ts'
 import { mustHaveLayers } from './base.ts'
 import { besides, parted, saysBeside } from './beside.ts'
 import { type Formats, formatOf, type PeftConfig, readPeftConfig } from './config.ts'
@@ -133,13 +134,9 @@ export const formatFor = (adapter: Adapter, { formats = known, make = () => adap
   formats.find((f) => f.method === adapter.name) ?? native(adapter.name, make)
 
 /** a bound adapter with its tensors among those of `tuned` */
-export const heldOf = ({ params, constants }: Attached, { site, adapter, prefix }: AttachedAt): Held => {
-  const start = `${prefix}.`
-  const state: Record<string, Params[string]> = {}
-  for (const all of [constants, params])
-    for (const name in all) if (name.startsWith(start)) state[name.slice(start.length)] = all[name]!
-  return { site, adapter, state }
-}
+export const heldOf = ({ params, constants }: Attached, { site, adapter, prefix }: AttachedAt): Held => ({
+  ...{ site, adapter, state: under(`${prefix}.`, constants, params) },
+})
 
 /** One tensor of ours and the names it may have in a PEFT file, the first being the one that PEFT writes today. */
 export interface PeftTensor {
@@ -203,10 +200,9 @@ export const peftTensors = (tuned: Attached, options: Formats = {}): readonly Pe
   for (const [name, format] of shared) {
     const start = `${name}.shared.`
     const at = bound.filter((b) => b.name === name).map((b) => b.site)
-    for (const full of [...Object.keys(params), ...Object.keys(constants)].filter((n) => n.startsWith(start))) {
-      const key = full.slice(start.length)
+    for (const key in under(start, params, constants)) {
       const part = typeof format.shared === 'function' ? format.shared(key, at) : format.shared?.[key]
-      if (part !== undefined) add(full, part, (file) => [file])
+      if (part !== undefined) add(`${start}${key}`, part, (file) => [file])
     }
   }
   for (const { site, adapter, name } of bound) {
