@@ -23,8 +23,8 @@ export const shifted = (base: Weight, delta: Tensor): Weight => ({
  * Wᵢ + Pᵢ·θ, one θ of d numbers for all matrices and Pᵢ a fixed random projection  —  Aghajanyan et al., arXiv:2012.13255
  *
  * Matrices only: norms and biases stay. Each needs two tensors of its own size for Pᵢ, drawn again from the seed and the
- * site's name wherever the adapter is attached, and two transforms of n·log n steps in a pass: more than LoRA's step by
- * the mathematics, which changes every number of the network.
+ * site's name wherever the adapter is attached, and in a pass a transform of n·log n steps and three runs through its
+ * numbers, as many backward: more than LoRA's step by the mathematics, which changes every number of the network.
  */
 export const did = (options: DidOptions = {}): Adapter<DidState> => {
   const { dimension: d = 1000 } = options

@@ -14,7 +14,6 @@ export interface SaidState extends Record<string, Tensor> {
   /** the projection, see `Fastfood` */
   signs: Tensor
   order: Tensor
-  back: Tensor
   gauss: Tensor
 }
 

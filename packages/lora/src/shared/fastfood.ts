@@ -1,22 +1,23 @@
 import type { Params, Rng, Tensor } from '@weftjs/spec'
-import { mul, pad, slice, sub, tensor, walshHadamard } from '@weftjs/tensor'
-import { inverseOf, permute } from './permute.ts'
+import { gatherRows, mul, pad, reshape, slice, sub, tensor, walshHadamard } from '@weftjs/tensor'
 
 /** a random projection ℝᵈ → ℝᴰ, as tensors that stay fixed */
 export interface Fastfood extends Params {
   /** B, ±1 [d] */
   readonly signs: Tensor
-  /** Π, a permutation [L] int32, L the power of two from D and d on */
+  /** Π, a permutation of L places, L the power of two from D and d on: what it takes, modulo h, that of d [L] int32 */
   readonly order: Tensor
-  /** Πᵀ [L] int32 */
-  readonly back: Tensor
   /** G/√(D·ΣG²), G normal [L] */
   readonly gauss: Tensor
 }
 
+/** the power of two from n on */
+const powerFrom = (n: number): number => 2 ** Math.ceil(Math.log2(n))
+
 /** @returns the projection that this stream of noise draws for `size` numbers */
 export const fastfood = (rng: Rng, d: number, size: number): Fastfood => {
-  const L = 2 ** Math.ceil(Math.log2(Math.max(d, size)))
+  const L = powerFrom(Math.max(d, size))
+  const h = powerFrom(d)
   const order = Int32Array.from({ length: L }, (_, i) => i)
   const draws = rng.fork('order').numbers(L)
   for (let i = L - 1; i > 0; i--) {
@@ -30,19 +31,23 @@ export const fastfood = (rng: Rng, d: number, size: number): Fastfood => {
   const signs = rng.fork('signs').bernoulli([d], 0.5) // 0 or 1 [d]
   return {
     signs: sub(mul(signs, 2), 1),
-    order: tensor(order, [L], 'int32'),
-    back: tensor(inverseOf(order), [L], 'int32'),
+    order: tensor(
+      order.map((i) => i % h),
+      [L],
+      'int32',
+    ),
     gauss: mul(g, 1 / Math.sqrt(size * squares)),
   }
 }
 
 /**
  * P·θ = (H·G·Π·H·B·θ)[:D]/√(D·ΣG²), H Walsh and Hadamard's transform: as long as θ on average, and never a matrix [D, d].
- * The gradient is its exact adjoint. θ [d] → [D]  —  Le, Sarlos and Smola, ICML 2013
+ * H·B·θ repeats itself after h numbers, since θ ends before: it is as long as that, and Π takes from it. The gradient is
+ * the exact adjoint. θ [d] → [D]  —  Le, Sarlos and Smola, ICML 2013
  */
-export const project = (theta: Tensor, { signs, order, back, gauss }: Fastfood, size: number): Tensor => {
-  const L = order.size
-  const spread = walshHadamard(pad(mul(theta, signs), [[0, L - theta.size]])) // H·B·θ [L]
-  const mixed = permute(spread, order, back) // Π
+export const project = (theta: Tensor, { signs, order, gauss }: Fastfood, size: number): Tensor => {
+  const h = powerFrom(theta.size)
+  const spread = walshHadamard(pad(mul(theta, signs), [[0, h - theta.size]])) // H·B·θ [h]
+  const mixed = reshape(gatherRows(reshape(spread, [h, 1]), order), [order.size]) // Π
   return slice(walshHadamard(mul(mixed, gauss)), [0], [size]) // [D]
 }
