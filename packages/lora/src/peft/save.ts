@@ -134,8 +134,9 @@ export const peftConfigOf = (tuned: Attached, options: SavePeftOptions = {}): Pe
     ...format.always,
     base_model_name_or_path: base ?? config.base_model_name_or_path ?? null,
   }
-  const result = kept && describes(kept, tuned, format) ? { ...kept, inference_mode: true } : { ...kept, ...made }
-  if (!describes(result, tuned, format)) {
+  const result =
+    kept && describes(kept, tuned, format, options) ? { ...kept, inference_mode: true } : { ...kept, ...made }
+  if (!describes(result, tuned, format, options)) {
     const names = new Set(peftTrained(result, network, sites, targetsOf(format, result, sites)))
     const odd = extra.map((t) => t.name).filter((n) => !names.delete(n))
     const theirs = new Set(targetsOf(format, result, sites).map((s) => s.name))
@@ -176,10 +177,10 @@ const trainedWhole = (
 }
 
 /** does PEFT, reading this config, adapt and train the very same tensors in the same way? */
-const describes = (config: PeftConfig, tuned: Attached, format: PeftFormat): boolean => {
+const describes = (config: PeftConfig, tuned: Attached, format: PeftFormat, options: Formats): boolean => {
   const { network, sites, params } = tuned
-  const { main: bound, beside } = parted(tuned.bound, (a) => formatFor(a))
-  if (!sameLayers(config, network) || !saysBeside(config, beside, known, sites)) return false
+  const { main: bound, beside } = parted(tuned.bound, (a) => formatFor(a, options))
+  if (!sameLayers(config, network) || !saysBeside(config, beside, options.formats ?? known, sites)) return false
   const targets = targetsOf(format, config, sites)
   const adapted = new Set(bound.map((b) => b.site.name))
   if (targets.length !== adapted.size || targets.some((s) => !adapted.has(s.name))) return false
@@ -201,10 +202,11 @@ const isResized = ({ config }: Network<object>): boolean => (config as { resized
 const frozenCopies = (
   config: PeftConfig,
   { bound, sites, params }: Attached,
+  options: SavePeftOptions,
   all: boolean,
 ): readonly { key: string; site: Site }[] => {
   const EMBEDDINGS = ['embed_tokens', 'lm_head']
-  const bare = bound.some((b) => formatFor(b.adapter).bare)
+  const bare = bound.some((b) => formatFor(b.adapter, options).bare)
   const { target_modules: targets } = config
   const wrapped = bound.map((b) => b.site).filter((s) => s.kind === 'embed' || s.kind === 'head')
   const named =
@@ -257,7 +259,7 @@ export const toPeft = (
       data: async () => encodeFloats(dtype, (await peftValues(all, t)) as Float32Array, { tensor: t.name }),
     }
   })
-  const copies = frozenCopies(config, tuned, options.embeddings ?? isResized(tuned.network)).map(
+  const copies = frozenCopies(config, tuned, options, options.embeddings ?? isResized(tuned.network)).map(
     ({ key, site }): TensorSource => ({
       name: key,
       dtype,

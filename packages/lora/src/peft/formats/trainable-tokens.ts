@@ -1,6 +1,7 @@
 import type { Site } from '@weftjs/spec'
 import { type TrainableTokensOptions, trainableTokens } from '../../trainable-tokens.ts'
 import type { PeftFormat } from '../format.ts'
+import { PEFT_PREFIX } from '../names.ts'
 import { peftTargets } from '../target.ts'
 
 const DELTA = 'trainable_tokens_delta'
@@ -45,7 +46,7 @@ export const format: PeftFormat = {
   },
   shared: (key, sites) => {
     const embed = sites.find((s) => s.kind === 'embed') ?? sites[0]!
-    return key === 'rows' ? `base_model.model.${embed.module}.${DELTA}` : undefined
+    return key === 'rows' ? `${PEFT_PREFIX}${embed.module}.${DELTA}` : undefined
   },
   copies: ({ kind }): Record<string, string> => (kind === 'head' ? { rows: DELTA } : {}),
 }
