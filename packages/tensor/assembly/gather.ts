@@ -3,7 +3,7 @@ export function gatherRows(w: usize, index: usize, y: usize, n: i32, bytes: usiz
   for (let i = 0; i < n; i++) {
     const row = load<i32>(index)
     if (row < 0 || row >= most) return i
-    if (bytes == 4) store<f32>(y, load<f32>(w + (<usize>row << 2)))
+    if (bytes === 4) store<f32>(y, load<f32>(w + ((<usize>row) << 2)))
     else memory.copy(y, w + <usize>row * bytes, bytes)
     index += 4
     y += bytes

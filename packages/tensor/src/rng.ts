@@ -1,4 +1,4 @@
-import { type Tensor, tensor } from '@tensorflow/tfjs-core'
+import { getBackend, type Tensor, tensor } from '@tensorflow/tfjs-core'
 import type { Rng } from '@weftjs/spec'
 
 /**
@@ -95,6 +95,21 @@ const E = [6.6579046435011037772, 5.4637849111641143699, 1.7848265399172913358, 
 // biome-ignore format: tables
 const F = [1, 0.59983220655588793769, 0.13692988092273580531, 0.0148753612908506148525, 7.868691311456132591e-4, 1.8463183175100546818e-5, 1.4215117583164458887e-7, 2.04426310338993978564e-15]
 
+/** what is drawn: normal of deviation a, uniform in [a, b), 1 with chance a */
+interface Drawn {
+  readonly kind: 'normal' | 'uniform' | 'bernoulli'
+  readonly a: number
+  readonly b: number
+}
+export type DrawOn = (
+  drawn: Drawn,
+  shape: readonly number[],
+  at: { readonly key: readonly [number, number]; readonly high: number; readonly block: number },
+) => Tensor
+/** by backend, for tensors that are not small: the same bits, sooner */
+export const drawOn: Record<string, DrawOn> = {}
+const SMALL = 256
+
 /**
  * A stream of random numbers: the same seed gives the same numbers on every backend and platform.
  * Each draw takes the next counters; `fork` names an independent stream.
@@ -111,8 +126,14 @@ export const rng = (seed: number, stream = 0): Rng => {
       philox([block | 0, Math.floor(block / 0x100000000), high, 0], key, out.subarray(i, i + 4))
     return out
   }
-  const draw = (shape: number[], f: (word: number) => number): Tensor => {
+  const draw = (shape: number[], drawn: Drawn, f: (word: number) => number): Tensor => {
     const n = shape.reduce((p, d) => p * d, 1)
+    const faster = n > SMALL ? drawOn[getBackend()] : undefined
+    if (faster) {
+      const y = faster(drawn, shape, { key, high, block })
+      block += Math.ceil(n / 4)
+      return y
+    }
     const w = words(n)
     const values = new Float32Array(n)
     for (let i = 0; i < n; i++) values[i] = f(w[i]!)
@@ -121,9 +142,10 @@ export const rng = (seed: number, stream = 0): Rng => {
   const unit = (word: number): number => (word + 0.5) / 0x100000000
   return {
     seed,
-    normal: (shape, std = 1) => draw(shape, (w) => std * normalQuantile(unit(w))),
-    uniform: (shape, lo = 0, hi = 1) => draw(shape, (w) => lo + (hi - lo) * ((w >>> 8) / 0x1000000)),
-    bernoulli: (shape, p) => draw(shape, (w) => (unit(w) < p ? 1 : 0)),
+    normal: (shape, std = 1) => draw(shape, { kind: 'normal', a: std, b: 0 }, (w) => std * normalQuantile(unit(w))),
+    uniform: (shape, lo = 0, hi = 1) =>
+      draw(shape, { kind: 'uniform', a: lo, b: hi }, (w) => lo + (hi - lo) * ((w >>> 8) / 0x1000000)),
+    bernoulli: (shape, p) => draw(shape, { kind: 'bernoulli', a: p, b: 0 }, (w) => (unit(w) < p ? 1 : 0)),
     numbers: (n) => {
       const w = words(2 * n)
       return Float64Array.from(

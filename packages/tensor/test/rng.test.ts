@@ -187,3 +187,27 @@ describe('rng', () => {
     await w.cpu()
   })
 })
+
+describe('on the wasm heap', () => {
+  it('the same bits are drawn, and the stream goes on where it would', async () => {
+    const drawn = async (): Promise<Float32Array[]> => {
+      const found: Float32Array[] = []
+      for (const seed of [0, 7, -3, 2 ** 40 + 5]) {
+        const stream = w.rng(seed).fork('x')
+        // every number of a stream counts, so that each draw begins where the one before ended
+        for (const n of [257, 1000, 70001])
+          for (const t of [stream.normal([n], 0.5), stream.uniform([n], -1, 3), stream.bernoulli([n], 0.3)])
+            found.push((await t.data()) as Float32Array)
+        found.push(Float32Array.from(stream.numbers(3)))
+      }
+      return found
+    }
+    await w.cpu()
+    const plain = await drawn()
+    await w.wasm()
+    const heap = await drawn()
+    expect(Math.max(...plain[6]!)).toBeGreaterThan(1.9) // tails are among them
+    expect(heap).toEqual(plain)
+    await w.cpu()
+  })
+})

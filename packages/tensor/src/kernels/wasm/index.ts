@@ -1,5 +1,6 @@
 import { routines } from '../../heap.ts'
 import { accelerate } from '../../kernel.ts'
+import { drawOn } from '../../rng.ts'
 import * as module from '../../wasm/norm.generated.ts'
 import { passOn } from '../cross-entropy.ts'
 import { inPlaceOn } from '../in-place.ts'
@@ -12,6 +13,7 @@ import { crossEntropyOnHeap } from './cross-entropy.ts'
 import { gatherRows } from './gather.ts'
 import { addLayerNorm, addRmsNorm, layerNorm, rmsNorm } from './norm.ts'
 import { productOnHeap } from './product.ts'
+import { drawOnHeap } from './random.ts'
 import { rotary, rotaryHeads } from './rotary.ts'
 import { replaceShapeOps } from './shape.ts'
 import { addAt, linearSparse, takeAt } from './sparse.ts'
@@ -22,6 +24,7 @@ import { writeRows } from './write-rows.ts'
 export const installHeapKernels = (): void => {
   productOn['wasm'] = productOnHeap
   if (!routines(module)) return
+  drawOn['wasm'] = drawOnHeap
   inPlaceOn['wasm'] = inPlace
   writeRowsOn['wasm'] = writeRows
   passOn['wasm'] = crossEntropyOnHeap
