@@ -3,7 +3,7 @@ import { dispose, gradients, kernels, memory, mul, rng, sum, tensor1d, tidy } fr
 import { dense, packed } from '@weftjs/weight'
 import fc from 'fast-check'
 import { afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { bf16, dynamic8, f16, fp4, int8, nf4 } from '../src/index.ts'
+import { affine, bf16, dynamic8, f16, fp4, int8, nf4 } from '../src/index.ts'
 
 export const CODECS = {
   nf4: nf4() as Codec,
@@ -14,6 +14,10 @@ export const CODECS = {
   bf16: bf16() as Codec,
   f16: f16() as Codec,
   dynamic8: dynamic8({ block: 50 }) as Codec,
+  'affine of 8 bits': affine({ bits: 8, group: -1 }) as Codec,
+  'affine of 4 bits': affine({ bits: 4, group: -1 }) as Codec,
+  'affine of 3 bits': affine({ bits: 3, group: -1 }) as Codec,
+  'affine of 2 bits': affine({ bits: 2, group: 1, symmetric: true }) as Codec,
 } as const
 export interface Case {
   readonly rows: readonly number[]

@@ -1,7 +1,8 @@
 import type { Tensor } from '@weftjs/tensor'
 import type { Decode, Decoder } from '@weftjs/tensor/decoded'
-import { addressOf, heapBytes, inParts, output, routines } from '@weftjs/tensor/heap'
+import { addressOf, routines } from '@weftjs/tensor/heap'
 import * as module from '../wasm/decode.generated.ts'
+import { placed, threaded } from './heap.ts'
 import { byteAt, FOUR_TIMES, workgroupTable } from './shader.ts'
 import type { Table } from './table.ts'
 
@@ -15,31 +16,7 @@ export interface NestedScales {
   readonly block: number
 }
 
-/** where the tables of a product lie on the heap: made for a product, disposed by the tidy around it */
-const place = (tables: readonly Float32Array[], more = 0): number[] => {
-  const sizes = tables.map((t) => t.length)
-  const all = output([sizes.reduce((n, s) => n + s, more)])
-  let at = addressOf(all)
-  return [...tables, undefined].map((t) => {
-    const here = at
-    if (t) {
-      heapBytes(at, t.byteLength).set(new Uint8Array(t.buffer, t.byteOffset, t.byteLength))
-      at += t.byteLength
-    }
-    return here
-  })
-}
-
-/** numbers that are worth a thread: about 0.03 ms */
-const PART = 2 ** 17
-/** by a routine that takes `values`, the range and where it goes; a part begins where a byte does */
-const inThreads =
-  (routine: string, values: readonly number[]): Decode =>
-  (from, to, at) =>
-    inParts(module, routine, { n: Math.ceil((to - from) / 8), least: PART / 8 }, (first, count) => {
-      const start = from + 8 * first
-      return [...values, start, Math.min(start + 8 * count, to), at + 32 * first]
-    })
+const inThreads = (routine: string, values: readonly number[]): Decode => threaded(module, routine, values)
 
 /** codes of a table's levels times the scales of blocks of n numbers, plus `shift` of each block */
 export const tableDecoder = (
@@ -57,12 +34,12 @@ export const tableDecoder = (
     const routine = levels.length === 16 ? 'four' : 'eight'
     const move = shift ? addressOf(shift) : 0
     if (!('codes' in scale)) {
-      const [al] = place([lookup])
+      const [al] = placed([lookup])
       const as = addressOf(scale)
       return inThreads(routine, [aq, al!, as, move, block])
     }
     const blocks = Math.ceil(n / block)
-    const [al, an, as] = place([lookup, scale.table.lookup], blocks)
+    const [al, an, as] = placed([lookup, scale.table.lookup], blocks)
     const nested = [scale.codes, an!, scale.scale, scale.offset].map((t) => (typeof t === 'number' ? t : addressOf(t)))
     ours['eight']!(...nested, scale.block, 0, blocks, as!)
     return inThreads(routine, [aq, al!, as!, move, block])

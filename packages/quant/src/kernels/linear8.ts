@@ -1,12 +1,6 @@
 import { type Tensor, tensor1d, tidy } from '@weftjs/tensor'
 import { addressOf } from '@weftjs/tensor/heap'
-import { bytesOf, checkRow, decodeTo, loopKernel } from './loop.ts'
-
-/** to the nearest whole number, halves to the even one */
-const roundEven = (v: number): number => {
-  const r = Math.round(v)
-  return r - v === 0.5 && r % 2 !== 0 ? r - 1 : r
-}
+import { bytesOf, checkRow, decodeTo, loopKernel, roundEven } from './loop.ts'
 
 const encodeKernel = loopKernel<{ n: number; width: number }>({
   name: 'Linear8Encode',

@@ -1,7 +1,7 @@
 import { defineKernel, fill, type Tensor, tensor } from '@weftjs/tensor'
 import type { Decode } from '@weftjs/tensor/decoded'
-import { addressOf, heapBytes, output, type Routines, routines } from '@weftjs/tensor/heap'
-import * as module from '../wasm/decode.generated.ts'
+import { addressOf, type HeapModule, heapBytes, output, type Routines, routines } from '@weftjs/tensor/heap'
+import * as decoding from '../wasm/decode.generated.ts'
 
 export type Values = Float32Array | Int32Array
 export type Constant = number | readonly number[] | boolean | string
@@ -16,6 +16,8 @@ export interface LoopKernel<A extends Attrs> {
   readonly run: (inputs: readonly Values[], out: Values, attrs: A) => void
   /** the same by our routines on the wasm heap */
   readonly heap?: (routines: Routines, inputs: readonly Tensor[], out: Tensor, attrs: A) => void
+  /** where those are, if elsewhere than the routines of `decode` */
+  readonly module?: HeapModule
   /** the same as WGSL: names of the inputs' arrays, and statements that set `result[index]`; `a` holds numbers of `attrs` */
   readonly wgsl: {
     readonly inputs: readonly string[]
@@ -28,6 +30,12 @@ export interface LoopKernel<A extends Attrs> {
 
 /** the bytes of packed words */
 export const bytesOf = (words: Values): Uint8Array => new Uint8Array(words.buffer, words.byteOffset, words.byteLength)
+
+/** to the nearest whole number, halves to the even one */
+export const roundEven = (v: number): number => {
+  const r = Math.round(v)
+  return r - v === 0.5 && r % 2 !== 0 ? r - 1 : r
+}
 
 export const checkRow = (row: number, height: number): void => {
   if (!(row >= 0 && row < height)) throw new Error(`rows: index ${row} is outside 0..${height - 1}`)
@@ -75,6 +83,7 @@ export const loopKernel = <A extends Attrs>({
   shape,
   run,
   heap,
+  module = decoding,
   wgsl,
 }: LoopKernel<A>): ((inputs: readonly Tensor[], attrs: A) => Tensor) => {
   const list = (inputs: object): Tensor[] => Object.values(inputs) as Tensor[]

@@ -40,3 +40,14 @@ fn weightsAt(i: u32) -> vec4f { return vec4f(weightAt(i), weightAt(i + 1u), weig
 /** byte i of a buffer of words */
 export const byteAt = (buffer: string, i: string): string =>
   `extractBits(${buffer}[(${i}) / 4u], 8u * ((${i}) % 4u), 8u)`
+
+/** code i of a stream of codes without a gap, lowest bit first: one that lies in two words is put together */
+export const bitsAt = (buffer: string, bits: number, i: string): string => {
+  const bit = `${i} % 32u * ${bits}u`
+  const at = `${i} / 32u * ${bits}u + ${bit} / 32u`
+  const low = `(${buffer}[${at}] >> (${bit} % 32u))`
+  if (32 % bits === 0) return `(${low} & ${2 ** bits - 1}u)`
+  // a shift by 32 is one by 0 in WGSL: what is not needed is not added
+  const high = `select(0u, ${buffer}[${at} + 1u] << ((32u - ${bit} % 32u) % 32u), ${bit} % 32u > ${32 - bits}u)`
+  return `((${low} | ${high}) & ${2 ** bits - 1}u)`
+}
