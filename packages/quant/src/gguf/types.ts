@@ -24,6 +24,20 @@ export interface Block extends BlockLayout {
   readonly quantize?: (x: Float32Array, from: number, out: Uint8Array, at: number, importance?: Importance) => void
   /** bytes [at, at + bytes) → numbers [to, to + size) of out */
   readonly dequantize: (bytes: Uint8Array, at: number, out: Float32Array, to: number) => void
+  /** the same in WGSL, where it is a code times a scale plus a shift */
+  readonly shader?: BlockShader
+}
+/**
+ * Bodies of WGSL functions, given `at`, the block's first byte, and `e`, a place in the block that 4 divides. They may
+ * call byteAt(i), wordAt(i), the four bytes from any i on, halfAt(i), bytesOf(word) and nibblesOf(word), its four lower halves.
+ */
+export interface BlockShader {
+  /** functions and constants */
+  readonly head?: string
+  /** `vec4f`: the codes of numbers e ... e + 3 */
+  readonly codes: string
+  /** `vec2f`: what they are multiplied by, and what is added then */
+  readonly scale: string
 }
 
 // biome-ignore format: a table: name, id, numbers in a block, bytes of a block
