@@ -30,3 +30,4 @@ export {
 } from './transform.ts'
 export { apart } from './wrap/apart.ts'
 export { masked } from './wrap/masked.ts'
+export { type PackedStateOptions, packedState, type StateCodec } from './wrap/packed-state.ts'

@@ -6,6 +6,7 @@ import { f16 } from '../f16.ts'
 import { fp4 } from '../fp4.ts'
 import { int8 } from '../int8.ts'
 import { nf4 } from '../nf4.ts'
+import { state4 } from '../state4.ts'
 
 /** factories by the names that their codecs have */
 export const codecs: Readonly<Record<string, (options?: any) => Codec<any>>> = {
@@ -15,4 +16,5 @@ export const codecs: Readonly<Record<string, (options?: any) => Codec<any>>> = {
   fp4,
   int8,
   nf4,
+  state4,
 }
