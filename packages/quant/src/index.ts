@@ -1,4 +1,5 @@
 export { type AffineOptions, type AffineParts, affine, type Zeros } from './affine.ts'
+export { type AqlmOptions, type AqlmParts, aqlm } from './aqlm.ts'
 export { bf16 } from './bf16.ts'
 export { type Dynamic8Options, type Dynamic8Parts, dynamic8 } from './dynamic8.ts'
 export { f16 } from './f16.ts'

@@ -1,5 +1,6 @@
 // Written by `npm run generate` from the codecs of this package.
 import type { Codec } from '@weftjs/spec'
+import { aqlm } from '../aqlm.ts'
 import { bf16 } from '../bf16.ts'
 import { dynamic8 } from '../dynamic8.ts'
 import { f16 } from '../f16.ts'
@@ -10,6 +11,7 @@ import { state4 } from '../state4.ts'
 
 /** factories by the names that their codecs have */
 export const codecs: Readonly<Record<string, (options?: any) => Codec<any>>> = {
+  aqlm,
   bf16,
   dynamic8,
   f16,

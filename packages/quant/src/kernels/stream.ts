@@ -1,0 +1,24 @@
+/** Codes of 1 to 16 bits in a row of bits: code k in bits [kb, (k+1)b), the lowest bit of a word first. */
+
+/** codes, each below 2^bits → words */
+export const packStream = (codes: ArrayLike<number>, bits: number): Int32Array<ArrayBuffer> => {
+  const words = new Int32Array(Math.ceil((codes.length * bits) / 32))
+  for (let k = 0, at = 0; k < codes.length; k++, at += bits) {
+    const [i, shift] = [Math.floor(at / 32), at % 32]
+    words[i]! |= codes[k]! << shift
+    if (shift + bits > 32) words[i + 1]! |= codes[k]! >>> (32 - shift)
+  }
+  return words
+}
+
+/** code k */
+export const streamAt = (words: ArrayLike<number>, bits: number, k: number): number => {
+  const at = k * bits
+  const [i, shift] = [Math.floor(at / 32), at % 32]
+  const low = words[i]! >>> shift
+  return (shift + bits > 32 ? low | (words[i + 1]! << (32 - shift)) : low) & (2 ** bits - 1)
+}
+
+/** the first n codes */
+export const unpackStream = (words: ArrayLike<number>, bits: number, n: number): Int32Array<ArrayBuffer> =>
+  Int32Array.from({ length: n }, (_, k) => streamAt(words, bits, k))

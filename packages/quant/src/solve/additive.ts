@@ -1,0 +1,44 @@
+/** out×in weights in groups of `outGroup` rows by `group` columns, each a sum of `codebooks` vectors out of 2^bits. */
+export interface AdditiveShape {
+  readonly out: number
+  readonly input: number
+  readonly codebooks: number
+  readonly bits: number
+  readonly group: number
+  readonly outGroup: number
+}
+/** W of a group = scale of its rows · Σ_c books[c][code c] */
+export interface Additive {
+  /** [out/outGroup, in/group, codebooks] */
+  codes: Int32Array
+  /** [codebooks, 2^bits, outGroup·group] */
+  books: Float64Array
+  /** [out/outGroup] */
+  scales: Float64Array
+}
+/** number t of the vector of (row group o, column group j) in a matrix [out, in] */
+export const placeOf = ({ input, group, outGroup }: AdditiveShape, o: number, j: number, t: number): number =>
+  (o * outGroup + Math.floor(t / group)) * input + j * group + (t % group)
+
+/** calls f for each group with where its codes begin */
+export const eachGroup = (
+  { out, input, group, outGroup, codebooks }: AdditiveShape,
+  f: (o: number, j: number, code: number) => void,
+): void => {
+  for (let o = 0, code = 0; o < out / outGroup; o++)
+    for (let j = 0; j < input / group; j++, code += codebooks) f(o, j, code)
+}
+
+/** W [out·in] of codes, books and scales */
+export const rebuilt = (shape: AdditiveShape, { codes, books, scales }: Additive): Float64Array => {
+  const { out, input, codebooks, bits, group, outGroup } = shape
+  const d = group * outGroup
+  const w = new Float64Array(out * input)
+  eachGroup(shape, (o, j, code) => {
+    for (let c = 0; c < codebooks; c++) {
+      const at = (c * 2 ** bits + codes[code + c]!) * d
+      for (let t = 0; t < d; t++) w[placeOf(shape, o, j, t)]! += scales[o]! * books[at + t]!
+    }
+  })
+  return w
+}
