@@ -1,5 +1,6 @@
 export { type Activation, activate, glu } from './activation.ts'
 export { type AttentionOptions, attention } from './attention.ts'
+export { blockProduct } from './block-diagonal.ts'
 export { type CrossEntropyOptions, crossEntropy } from './cross-entropy.ts'
 export { gatherRows } from './gather.ts'
 export { invert } from './invert.ts'

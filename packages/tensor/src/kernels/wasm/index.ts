@@ -9,6 +9,7 @@ import { writeRowsOn } from '../write-rows.ts'
 import { activate, glu, replaceTanh } from './activation.ts'
 import { inPlace } from './adamw.ts'
 import { attention } from './attention.ts'
+import { blockDiagonal, blockOuter } from './block-diagonal.ts'
 import { crossEntropyOnHeap } from './cross-entropy.ts'
 import { gatherRows } from './gather.ts'
 import { addLayerNorm, addRmsNorm, layerNorm, rmsNorm } from './norm.ts'
@@ -29,6 +30,8 @@ export const installHeapKernels = (): void => {
   writeRowsOn['wasm'] = writeRows
   passOn['wasm'] = crossEntropyOnHeap
   accelerate('wasm', {
+    BlockDiagonal: blockDiagonal,
+    BlockOuter: blockOuter,
     GatherRows: gatherRows,
     RmsNorm: rmsNorm,
     LayerNorm: layerNorm,
