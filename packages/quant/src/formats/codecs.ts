@@ -2,6 +2,7 @@
 import type { Codec } from '@weftjs/spec'
 import { aqlm } from '../aqlm.ts'
 import { bf16 } from '../bf16.ts'
+import { compeft } from '../compeft.ts'
 import { dynamic8 } from '../dynamic8.ts'
 import { f16 } from '../f16.ts'
 import { fp4 } from '../fp4.ts'
@@ -13,6 +14,7 @@ import { state4 } from '../state4.ts'
 export const codecs: Readonly<Record<string, (options?: any) => Codec<any>>> = {
   aqlm,
   bf16,
+  compeft,
   dynamic8,
   f16,
   fp4,
