@@ -1,8 +1,9 @@
 // Written by `npm run generate` from this folder.
 
+import { format as aqlm } from './aqlm.ts'
 import { format as bnb } from './bnb.ts'
 import type { PackedFormat } from './format.ts'
 import { format as weft } from './weft.ts'
 
 /** every layout of packed weights */
-export const formats: readonly PackedFormat[] = [bnb, weft]
+export const formats: readonly PackedFormat[] = [aqlm, bnb, weft]
