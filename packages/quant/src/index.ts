@@ -18,6 +18,7 @@ export {
 } from './formats/bnb.ts'
 export type { Names, PackedFormat, PackedWriter } from './formats/format.ts'
 export { type Fp4Options, fp4 } from './fp4.ts'
+export { type GptqOptions, type GptqParts, gptq, type Ordered } from './gptq.ts'
 export { fromHalf } from './half.ts'
 export { type Int2Options, int2 } from './int2.ts'
 export { type Int3Options, int3 } from './int3.ts'

@@ -92,6 +92,25 @@ const CLAIMS: Readonly<Record<string, readonly (CodecSuite & { options?: object;
   int4: [{ bits: 4 + 36 / 64, error: 0.11, shapes: WHOLE }],
   int3: [{ bits: 3 + 35 / 64, error: 0.22, shapes: WHOLE }],
   int2: [{ bits: 2 + 34 / 64, error: 0.5, shapes: WHOLE }],
+  // of a symmetric grid the lowest value is further out than the largest magnitude, so a second time the steps are wider
+  gptq: [
+    { bits: 4 + 32 / 128, error: 0.12, again: 0.1, shapes: WIDE },
+    {
+      options: { bits: 4, group: 64, symmetric: false, actOrder: true },
+      bits: 4.5625 + 64 / 256,
+      error: 0.11,
+      shapes: WHOLE,
+    },
+    { options: { bits: 3, group: -1, symmetric: false }, bits: 3 + 35 / 256, error: 0.25 },
+    { options: { bits: 2, group: 16, symmetric: false }, bits: 2 + 34 / 16, error: 0.5, shapes: WHOLE },
+    {
+      options: { bits: 8, group: 32, actOrder: true, staticGroups: true },
+      bits: 9,
+      error: 0.01,
+      again: 0.01,
+      shapes: WHOLE,
+    },
+  ],
   bf16: [{ bits: 16, error: 0.003 }],
   f16: [{ bits: 16, error: 0.0005 }],
   int8: [{ bits: 8 + 32 / 256, error: 0.01 }],

@@ -6,6 +6,7 @@ import { compeft } from '../compeft.ts'
 import { dynamic8 } from '../dynamic8.ts'
 import { f16 } from '../f16.ts'
 import { fp4 } from '../fp4.ts'
+import { gptq } from '../gptq.ts'
 import { int8 } from '../int8.ts'
 import { nf4 } from '../nf4.ts'
 import { state4 } from '../state4.ts'
@@ -18,6 +19,7 @@ export const codecs: Readonly<Record<string, (options?: any) => Codec<any>>> = {
   dynamic8,
   f16,
   fp4,
+  gptq,
   int8,
   nf4,
   state4,
