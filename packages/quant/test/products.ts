@@ -3,7 +3,7 @@ import { dispose, gradients, kernels, memory, mul, rng, sum, tensor1d, tidy } fr
 import { dense, packed } from '@weftjs/weight'
 import fc from 'fast-check'
 import { afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { affine, bf16, dynamic8, f16, fp4, int8, nf4 } from '../src/index.ts'
+import { affine, bf16, binary, dynamic8, f16, fp4, fp8, int8, nf4, ternary } from '../src/index.ts'
 
 export const CODECS = {
   nf4: nf4() as Codec,
@@ -14,6 +14,12 @@ export const CODECS = {
   bf16: bf16() as Codec,
   f16: f16() as Codec,
   dynamic8: dynamic8({ block: 50 }) as Codec,
+  'int8 of a matrix': int8({ per: 'tensor' }) as Codec,
+  'fp8 by rows': fp8() as Codec,
+  'fp8 in tiles': fp8({ format: 'e5m2', per: 'block', tile: [8, 50] }) as Codec,
+  binary: binary() as Codec,
+  ternary: ternary() as Codec,
+  'ternary, five to a byte': ternary({ per: 'row', pack: 'base3' }) as Codec,
   'affine of 8 bits': affine({ bits: 8, group: -1 }) as Codec,
   'affine of 4 bits': affine({ bits: 4, group: -1 }) as Codec,
   'affine of 3 bits': affine({ bits: 3, group: -1 }) as Codec,

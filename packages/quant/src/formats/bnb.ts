@@ -39,10 +39,13 @@ export interface BnbOptions {
   readonly dtype?: BnbDtype
 }
 
+const byRow = ({ per = 'row' }: Config): boolean => per === 'row'
 /** what bitsandbytes can hold: an error for other codecs */
 const optionsOf = ({ name, options = {} }: Codec): Required<FourBitOptions> => {
   if (!(name in FOUR) && name !== 'int8')
     throw new Error(`bitsandbytes has no format for the codec '${name}'; use nf4, fp4 or int8`)
+  if (name === 'int8' && !byRow(options))
+    throw new Error(`bitsandbytes has no format for int8 with scales by ${options['per']}; use per: 'row'`)
   const { block = 64, double = false, doubleBlock = 256 } = options as FourBitOptions
   return { block, double, doubleBlock }
 }
@@ -281,7 +284,7 @@ const readFour = async (
 /** bitsandbytes' 4-bit layout and LLM.int8's, as transformers keeps them */
 export const format: PackedFormat = {
   name: 'bitsandbytes',
-  holds: ({ name }) => name in FOUR || name === 'int8',
+  holds: ({ name, options = {} }) => name in FOUR || (name === 'int8' && byRow(options)),
   read: fromBnb,
   writer: async (network, names) => {
     const codecs = Object.values(network.weights).flatMap(({ codec }) => (codec && format.holds(codec) ? [codec] : []))

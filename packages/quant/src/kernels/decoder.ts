@@ -84,22 +84,35 @@ fn weightsAt(i: u32) -> vec4f {
   },
 })
 
-/** signed 8-bit codes times the scale of each row, times `unit` */
-export const linearDecoder = (q: Tensor, scale: Tensor, unit: number, width: number): Decoder => ({
+/** signed 8-bit codes times the scale of each `block`, a row by default, times `unit` */
+export const linearDecoder = (
+  q: Tensor,
+  scale: Tensor,
+  unit: number,
+  width: number,
+  block: number = width,
+): Decoder => ({
   heap: () => {
     if (!routines(module)) return undefined
-    return inThreads('linear', [addressOf(q), addressOf(scale), unit, width])
+    return inThreads('linear', [addressOf(q), addressOf(scale), unit, block])
   },
   shader: () => ({
-    name: `linear ${unit}`,
+    name: `linear ${unit} ${block === width ? '' : block}`,
     reads: { 'q: i32': q, scales: scale },
     // fours lie in one row: they are asked for where its length is a multiple of 4
-    code: (row) => `
-fn weightAt(i: u32) -> f32 { return f32(${byteAt('q', 'i')}) * scales[i / ${row}] * ${unit}; }
+    code: (row) => {
+      const at = `i / ${block === width ? row : `${block}u`}`
+      return `
+fn weightAt(i: u32) -> f32 { return f32(${byteAt('q', 'i')}) * scales[${at}] * ${unit}; }${
+        block !== width && block % 4
+          ? FOUR_TIMES
+          : `
 fn weightsAt(i: u32) -> vec4f {
   let w = q[i / 4u];
   let c = vec4i(extractBits(w, 0u, 8u), extractBits(w, 8u, 8u), extractBits(w, 16u, 8u), extractBits(w, 24u, 8u));
-  return vec4f(c) * scales[i / ${row}] * ${unit};
-}`,
+  return vec4f(c) * scales[${at}] * ${unit};
+}`
+      }`
+    },
   }),
 })

@@ -13,3 +13,18 @@ export const blockOf = (name: string, group: number, width: number): number => {
     `${name}: rows of ${width} numbers are no multiple of the group of ${group}; choose ${fits ? `group ${fits}` : 'a group that divides them'}, or -1 for the whole row`,
   )
 }
+
+/** what numbers share a scale */
+export type Per = 'tensor' | 'row' | 'group'
+/** @throws Error for another word, or a group that is none */
+export const checkPer = (name: string, per: Per, group: number): void => {
+  if (!['tensor', 'row', 'group'].includes(per))
+    throw new Error(`${name}: per must be 'tensor', 'row' or 'group', found ${JSON.stringify(per)}`)
+  checkGroup(name, group)
+}
+/** how many consecutive numbers of the matrix, row by row, share one */
+export const perBlock = (name: string, per: Per, group: number, [out, width]: readonly [number, number]): number =>
+  per === 'tensor' ? Math.max(1, out * width) : blockOf(name, per === 'row' ? -1 : group, width)
+/** how many scales there are */
+export const perScales = (name: string, per: Per, group: number, shape: readonly [number, number]): number =>
+  Math.ceil((shape[0] * shape[1]) / perBlock(name, per, group, shape))

@@ -34,53 +34,57 @@ const encodeKernel = loopKernel<{ n: number; width: number }>({
 
 export const THROUGH_127: number = Math.fround(1 / 127)
 
-const decodeKernel = loopKernel<{ n: number; width: number; gathered: number }>({
+const decodeKernel = loopKernel<{ n: number; block: number; width: number; gathered: number }>({
   name: 'Linear8Decode',
   dtype: 'float32',
   shape: ({ n, width, gathered }, [, , rows]) => (gathered ? [rows!, width] : [n]),
-  run: ([q, scale, rows], out, { n, width, gathered }) => {
+  run: ([q, scale, rows], out, { n, block, width, gathered }) => {
     const codes = new Int8Array(q!.buffer, q!.byteOffset, q!.byteLength)
-    const height = n / width
-    const row = (r: number, at: number): void => {
-      const s = scale![r]!
-      for (let i = 0, from = r * width; i < width; i++) out[at + i] = Math.fround(codes[from + i]! * s) * THROUGH_127
+    const stretch = (from: number, end: number, at: number): void => {
+      for (let b = Math.floor(from / block), i = from; i < end; b++) {
+        const s = scale![b]!
+        for (const until = Math.min(end, (b + 1) * block); i < until; i++)
+          out[at++] = Math.fround(codes[i]! * s) * THROUGH_127
+      }
     }
     if (gathered)
       rows!.forEach((r, i) => {
-        checkRow(r, height)
-        row(r, i * width)
+        checkRow(r, n / width)
+        stretch(r * width, (r + 1) * width, i * width)
       })
-    else for (let r = 0; r < height; r++) row(r, r * width)
+    else stretch(0, n, 0)
   },
   heap: ({ linear }, [q, scale, rows], out, attrs) => {
     const [aq, as] = [addressOf(q!), addressOf(scale!)]
-    decodeTo(out, rows!, attrs, (from, to, at) => linear!(aq, as, THROUGH_127, attrs.width, from, to, at))
+    decodeTo(out, rows!, attrs, (from, to, at) => linear!(aq, as, THROUGH_127, attrs.block, from, to, at))
   },
   wgsl: {
     inputs: ['Q', 'S', 'R'],
-    numbers: ['n', 'width', 'gathered'],
+    numbers: ['n', 'block', 'width', 'gathered'],
     body: `
   var i = index;
   if (uniforms.gathered == 1) { i = R[index / uniforms.width] * uniforms.width + index % uniforms.width; }
   let code = extractBits(Q[i / 4], u32(8 * (i % 4)), 8u);
-  result[index] = f32(code) * S[i / uniforms.width] / 127.0;`,
+  result[index] = f32(code) * S[i / uniforms.block] / 127.0;`,
   },
 })
 
-/** round(127·x/scale) by rows of `width`, four codes to an int32 word: scale [rows] */
+/** round(127·x/scale) by blocks of `width`, four codes to an int32 word: scale [blocks] */
 export const encodeLinear8 = (x: Tensor, scale: Tensor, width: number): Tensor =>
   encodeKernel([x, scale], { n: x.size, width })
 
-/** code·scale/127 of all rows, or of those in `rows` [m] int32 → [m or all, width], flat where all */
+/** code·scale/127 of all rows, or of those in `rows` [m] int32 → [m or all, width], flat where all; `block` share a scale */
 export const decodeLinear8 = (
   q: Tensor,
   scale: Tensor,
   [height, width]: readonly [number, number],
   rows?: Tensor,
+  block: number = width,
 ): Tensor =>
   tidy(() =>
     decodeKernel([q, scale, rows ?? tensor1d([0], 'int32')], {
       n: height * width,
+      block,
       width,
       gathered: rows ? 1 : 0,
     }),

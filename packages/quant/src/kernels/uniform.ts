@@ -98,6 +98,25 @@ export const encodeUniform = (
     return encodeKernel([x, scale, z.zero], { n: x.size, bits, block, each: z.each, most })
   })
 
+const signKernel = loopKernel<{ n: number }>({
+  name: 'SignEncode',
+  dtype: 'int32',
+  shape: ({ n }) => [Math.ceil(n / 32)],
+  run: ([x], out, { n }) => {
+    for (let i = 0; i < n; i++) if (x![i]! >= 0) out[i >>> 5]! |= 1 << (i & 31)
+  },
+  wgsl: {
+    inputs: ['X'],
+    numbers: ['n'],
+    body: `
+  var word = 0u;
+  for (var j = 0; j < 32 && 32 * index + j < uniforms.n; j++) { word |= u32(X[32 * index + j] >= 0.0) << u32(j); }
+  result[index] = bitcast<i32>(word);`,
+  },
+})
+/** 1 where x is not negative, as a stream of bits: x of n numbers → [⌈n/32⌉] int32 */
+export const encodeSigns = (x: Tensor): Tensor => signKernel([x], { n: x.size })
+
 interface DecodeAttrs extends Grid {
   readonly [name: string]: number
   readonly n: number
