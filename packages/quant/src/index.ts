@@ -18,10 +18,12 @@ export {
   toBnb,
 } from './formats/bnb.ts'
 export type { Names, PackedFormat, PackedWriter } from './formats/format.ts'
+export { fromHqq, toHqq } from './formats/hqq.ts'
 export { type Fp4Options, fp4 } from './fp4.ts'
 export { type Fp8Options, type Fp8Parts, fp8 } from './fp8.ts'
 export { type GptqOptions, type GptqParts, gptq, type Ordered } from './gptq.ts'
 export { fromHalf } from './half.ts'
+export { type HqqOptions, type HqqParts, hqq } from './hqq.ts'
 export { type Int2Options, int2 } from './int2.ts'
 export { type Int3Options, int3 } from './int3.ts'
 export { type Int4Options, int4 } from './int4.ts'

@@ -7,6 +7,7 @@ import { dynamic8 } from '../dynamic8.ts'
 import { f16 } from '../f16.ts'
 import { fp4 } from '../fp4.ts'
 import { gptq } from '../gptq.ts'
+import { hqq } from '../hqq.ts'
 import { int8 } from '../int8.ts'
 import { nf4 } from '../nf4.ts'
 import { state4 } from '../state4.ts'
@@ -20,6 +21,7 @@ export const codecs: Readonly<Record<string, (options?: any) => Codec<any>>> = {
   f16,
   fp4,
   gptq,
+  hqq,
   int8,
   nf4,
   state4,
