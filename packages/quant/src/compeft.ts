@@ -1,10 +1,10 @@
 import type { Codec, Tensor, Tensor2D } from '@weftjs/spec'
 import { tensor, tensor1d, tensor2d } from '@weftjs/tensor'
 import { fromRice, MOST_RICE, riceParameter, toRice } from './compeft/rice.ts'
-import { checkTernary, fromTernary, kept, type TernaryOptions, toTernary } from './compeft/ternary.ts'
+import { checkTernary, fromTernary, kept, type TernaryVectorOptions, toTernary } from './compeft/ternary.ts'
 import { codes } from './kernels/layout.ts'
 
-export interface CompeftOptions extends TernaryOptions {
+export interface CompeftOptions extends TernaryVectorOptions {
   /** `rice` is the smallest, `masks` are two bits for each number */
   readonly coding?: 'rice' | 'masks'
 }

@@ -3,9 +3,22 @@ export { type AqlmOptions, type AqlmParts, aqlm } from './aqlm.ts'
 export { bf16 } from './bf16.ts'
 export { type BinaryOptions, type BinaryParts, binary } from './binary.ts'
 export { type CompeftOptions, type CompeftParts, compeft } from './compeft.ts'
-export { type Compeft, fromCompeft, type ReadOptions, readCompeft, type ToCompeftOptions, toCompeft } from './compeft/file.ts'
+export {
+  type Compeft,
+  fromCompeft,
+  type ReadOptions,
+  readCompeft,
+  type ToCompeftOptions,
+  toCompeft,
+} from './compeft/file.ts'
 export { ALPHAS, KEEPS, type SweepOptions, type SweepRow, sweepCompeft } from './compeft/sweep.ts'
-export { type Magnitude, type Ternary, type TernaryOptions, ternaryDot, ternaryEntropy } from './compeft/ternary.ts'
+export {
+  type Magnitude,
+  type TernaryVector,
+  type TernaryVectorOptions,
+  ternaryDot,
+  ternaryEntropy,
+} from './compeft/ternary.ts'
 export { type Dynamic8Options, type Dynamic8Parts, dynamic8 } from './dynamic8.ts'
 export { f16 } from './f16.ts'
 export { fromPacked, packedWriter } from './formats/all.ts'

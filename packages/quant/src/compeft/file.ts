@@ -7,12 +7,12 @@ import {
   fromTernary,
   kept,
   type Magnitude,
-  type Ternary,
-  type TernaryOptions,
+  type TernaryVector,
+  type TernaryVectorOptions,
   toTernary,
 } from './ternary.ts'
 
-export interface ToCompeftOptions extends Omit<TernaryOptions, 'magnitude'> {
+export interface ToCompeftOptions extends Omit<TernaryVectorOptions, 'magnitude'> {
   /** `own`: what is kept keeps its magnitude, too (pruning only) */
   readonly magnitude?: Magnitude | 'own'
   /** what the delta is counted from: the weights before tuning, or ones for IA3. Absent: `params` are the delta (LoRA's A and B) */
@@ -23,7 +23,7 @@ export interface ToCompeftOptions extends Omit<TernaryOptions, 'magnitude'> {
 }
 /** What a file holds: one vector, the tensors that it is cut into, in sorted order. */
 export interface Compeft {
-  readonly ternary: Ternary
+  readonly ternary: TernaryVector
   readonly tensors: readonly { readonly name: string; readonly shape: readonly number[] }[]
   readonly about: string
   /** magnitudes of what is kept, in order, where they are its own */
@@ -188,7 +188,7 @@ export const readCompeft = (data: Uint8Array, { file = 'ComPEFT file', most = 2 
   }
 }
 
-const fromMasks = (codes: Uint8Array, length: number): Pick<Ternary, 'length' | 'plus' | 'minus'> => {
+const fromMasks = (codes: Uint8Array, length: number): Pick<TernaryVector, 'length' | 'plus' | 'minus'> => {
   const bytes = Math.ceil(length / 8)
   if (codes.length !== 2 * bytes)
     throw new Error(`masks of ${length} numbers take ${2 * bytes} bytes, found ${codes.length}`)

@@ -1,4 +1,4 @@
-import type { Ternary } from './ternary.ts'
+import type { TernaryVector } from './ternary.ts'
 
 /** Bits from the lowest of each byte up. */
 const writer = () => {
@@ -40,7 +40,10 @@ export const riceParameter = (k: number): number => {
 }
 
 /** For each kept number: ⌊gap/2ʳ⌋ ones and a zero, the r low bits of the gap, and a 1 where it is below 0. */
-export const toRice = ({ length, plus, minus }: Pick<Ternary, 'length' | 'plus' | 'minus'>, r: number): Uint8Array => {
+export const toRice = (
+  { length, plus, minus }: Pick<TernaryVector, 'length' | 'plus' | 'minus'>,
+  r: number,
+): Uint8Array => {
   const out = writer()
   let before = -1
   for (let i = 0; i < length; i++) {
@@ -66,7 +69,7 @@ export const fromRice = (
   length: number,
   count: number,
   r: number,
-): Pick<Ternary, 'length' | 'plus' | 'minus'> => {
+): Pick<TernaryVector, 'length' | 'plus' | 'minus'> => {
   const total = 8 * bytes.length
   // each number takes r + 2 bits at least
   if (count * (r + 2) > total)

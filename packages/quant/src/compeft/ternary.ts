@@ -1,5 +1,5 @@
 /** Numbers −s, 0 and s: two masks, bit i of word ⌊i/32⌋ for number i, and what a set bit stands for. */
-export interface Ternary {
+export interface TernaryVector {
   /** d */
   readonly length: number
   /** [⌈d/32⌉], bits from d on are 0, as in `minus` */
@@ -14,7 +14,7 @@ export interface Ternary {
  */
 export type Magnitude = 'std' | 'mean'
 
-export interface TernaryOptions {
+export interface TernaryVectorOptions {
   /** k, the share of numbers that keep their sign, above 0 and at most 1: the ⌊k·d⌋ largest, and what is as large as the last of them */
   readonly keep?: number
   readonly magnitude?: Magnitude
@@ -22,7 +22,7 @@ export interface TernaryOptions {
   readonly alpha?: number
 }
 
-export const checkTernary = (of: string, { keep = 0.1, magnitude = 'std', alpha = 1 }: TernaryOptions): void => {
+export const checkTernary = (of: string, { keep = 0.1, magnitude = 'std', alpha = 1 }: TernaryVectorOptions): void => {
   if (!(keep > 0 && keep <= 1))
     throw new Error(
       `${of}: keep must be a share above 0 and at most 1, found ${keep}${keep > 1 && keep <= 100 ? `; for ${keep}% give ${keep / 100}` : ''}`,
@@ -51,8 +51,8 @@ export const threshold = (values: Float32Array, keep: number): number => {
 /** Which numbers are kept, and the scale: numbers that are 0 have no sign, and stay. All of one magnitude, α·std is it again. */
 export const toTernary = (
   values: Float32Array,
-  { keep = 0.1, magnitude = 'std', alpha = 1 }: TernaryOptions = {},
-): Ternary => {
+  { keep = 0.1, magnitude = 'std', alpha = 1 }: TernaryVectorOptions = {},
+): TernaryVector => {
   const words = Math.ceil(values.length / 32)
   const [plus, minus] = [new Int32Array(words), new Int32Array(words)]
   const least = threshold(values, keep)
@@ -68,7 +68,11 @@ export const toTernary = (
   return { length: values.length, plus, minus, scale: Math.fround(scale) }
 }
 
-export const fromTernary = ({ length, plus, minus, scale }: Ternary, from = 0, to: number = length): Float32Array => {
+export const fromTernary = (
+  { length, plus, minus, scale }: TernaryVector,
+  from = 0,
+  to: number = length,
+): Float32Array => {
   const values = new Float32Array(to - from)
   for (let i = from; i < to; i++) {
     const [word, bit] = [i >> 5, 1 << (i & 31)]
@@ -85,10 +89,10 @@ const bitsIn = (v: number): number => {
 }
 
 /** how many numbers are not 0 */
-export const kept = ({ plus, minus }: Ternary): number => plus.reduce((n, p, i) => n + bitsIn(p | minus[i]!), 0)
+export const kept = ({ plus, minus }: TernaryVector): number => plus.reduce((n, p, i) => n + bitsIn(p | minus[i]!), 0)
 
 /** ⟨a, b⟩ by counting bits: s_a·s_b·(agreements − disagreements) */
-export const ternaryDot = (a: Ternary, b: Ternary): number => {
+export const ternaryDot = (a: TernaryVector, b: TernaryVector): number => {
   if (a.length !== b.length)
     throw new Error(`ternaryDot: ${a.length} numbers and ${b.length}; both must be updates of the same tensors`)
   let n = 0
