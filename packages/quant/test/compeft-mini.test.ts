@@ -20,7 +20,9 @@ it('a LoRA of mini becomes many times smaller than its 16 bits, and keeps most o
   const tuned = attach(network, [{ adapter: lora({ rank: 8 }), at: 'blocks.*.attn.{q,v}' }], rng(0))
   const rows = text(await readFile(new URL('../../../examples/data/voice.txt', import.meta.url)))
   const data = prepare(rows, { format: 'text', tokenizer, length: 64, batch: 4, rng: rng(0) })
-  const [validation, test, training]: Batch[][] = [[], [], []]
+  const validation: Batch[] = []
+  const test: Batch[] = []
+  const training: Batch[] = []
   for await (const b of data.batches()) {
     const into = validation.length < 2 ? validation : test.length < 4 ? test : training
     into.push(b)
