@@ -41,6 +41,7 @@ export {
   saveNetwork,
 } from './save.ts'
 export { type Score, type ScoreOptions, score } from './score.ts'
+export { type SeeingOptions, type Sight, seeing } from './see.ts'
 export type { Calibrated } from './seen.ts'
 export { sitesOf } from './sites.ts'
 export { type AdapterStatus, type Counts, countsOf, type SiteStatus, statusOf } from './status.ts'

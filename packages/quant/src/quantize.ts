@@ -1,4 +1,4 @@
-import type { Codec, Network, Seen, Tensor, Tensor2D, Weight } from '@weftjs/spec'
+import type { Codec, Network, Seen, Statistic, Tensor, Tensor2D, Weight } from '@weftjs/spec'
 import { keep, tidy } from '@weftjs/tensor'
 import { matchNames, packed } from '@weftjs/weight'
 import { firstNonFinite } from './kernels/absmax.ts'
@@ -8,11 +8,15 @@ export type Which = string | readonly string[] | ((name: string) => boolean)
 
 /** One format for all, or one for each matrix: undefined leaves it as it is. */
 export type CodecFor = Codec<any> | ((name: string, weight: Weight) => Codec<any> | undefined)
-/** Statistics of what matrices read, by their names, in a network that is packed up to there. */
+/**
+ * Statistics of what matrices read, by their names, in a network that is packed up to there: those that the codecs of all
+ * of them ask for; `codec` is the first's.
+ */
 export type See = (
   network: Network<any>,
   names: readonly string[],
   codec: Codec<any>,
+  statistics: readonly Statistic[],
 ) => Promise<Readonly<Record<string, Seen>>>
 
 export interface QuantizeOptions {
@@ -24,7 +28,7 @@ export interface QuantizeOptions {
   readonly consume?: boolean
   /**
    * For codecs that calibrate: called before the matrices of each stage are packed (those of a block that read one input,
-   * in the order that the network runs them), with the network as it is by then. `calibrate` of @weftjs/model does it.
+   * in the order that the network runs them), with the network as it is by then. `seeing(batches)` of @weftjs/model does it.
    */
   readonly see?: See
   readonly onProgress?: (done: { readonly name: string; readonly weights: number; readonly of: number }) => void
@@ -75,14 +79,16 @@ export const quantize = async <N extends Network<object>>(
     let done = 0
     for (const stage of stagesOf(names)) {
       const looking = stage.filter((n) => codecs.get(n)!.calibrates)
-      const seen = looking.length ? await see!({ ...network, weights }, looking, codecs.get(looking[0]!)!) : {}
+      const statistics = [...new Set(looking.flatMap((n) => codecs.get(n)!.calibrates!))]
+      const first = codecs.get(looking[0]!)!
+      const seen = looking.length ? await see!({ ...network, weights }, looking, first, statistics) : {}
       const unseen = looking.find((n) => !seen[n])
       if (unseen !== undefined)
         throw new Error(`${unseen}: the calibration pass did not reach it; give it texts that do, or "skip" it`)
       for (const name of stage) {
         const weight = weights[name]!
         const packedWeight = tidy(() => {
-          const found = packed(codecs.get(name)!, weight.dense(), seen[name])
+          const found = named(name, () => packed(codecs.get(name)!, weight.dense(), seen[name]))
           for (const t of Object.values(found.parts)) keep(t)
           return found as never
         }) as unknown as Weight
@@ -103,16 +109,28 @@ export const quantize = async <N extends Network<object>>(
 /** q, k, v; o; gate, up; down: what runs before has to be packed when what comes after is looked at */
 const STAGES: readonly RegExp[] = [/\.attn\.(q|k|v|qkv)$/, /\.attn\./, /\.(router|gate|up)$/]
 
-/** names by block, and in it by stage, in the order of the network's */
+/** names by block, and in it by stage, as the network runs them: what comes before the blocks, these, what comes after */
 const stagesOf = (names: readonly string[]): (readonly string[])[] => {
-  const stages = new Map<string, string[]>()
+  const stages = new Map<string, { block: number; stage: number; names: string[] }>()
   for (const name of names) {
-    const block = /^blocks\.\d+/.exec(name)?.[0] ?? name
-    const stage = STAGES.findIndex((s) => s.test(name))
-    const key = `${block} ${stage < 0 ? STAGES.length : stage}`
-    stages.set(key, [...(stages.get(key) ?? []), name])
+    const number = /^blocks\.(\d+)/.exec(name)?.[1]
+    const found = STAGES.findIndex((s) => s.test(name))
+    const stage = found < 0 ? STAGES.length : found
+    const block = number !== undefined ? Number(number) : name === 'embed' ? -1 : Number.MAX_SAFE_INTEGER
+    const key = number !== undefined ? `${block} ${stage}` : name
+    if (stages.has(key)) stages.get(key)!.names.push(name)
+    else stages.set(key, { block, stage, names: [name] })
   }
-  return [...stages.values()]
+  return [...stages.values()].sort((a, b) => a.block - b.block || a.stage - b.stage).map((s) => s.names)
+}
+
+/** a codec does not know whose matrix it is */
+const named = <T>(name: string, make: () => T): T => {
+  try {
+    return make()
+  } catch (error) {
+    throw new Error(`${name}: ${(error as Error).message}`, { cause: error })
+  }
 }
 
 const refuseNonFinite = async (name: string, weight: Weight): Promise<void> => {
