@@ -2,6 +2,7 @@ import type { Codec, Tensor, Tensor2D } from '@weftjs/spec'
 import { cpu, mul, neg, rng, wasm } from '@weftjs/tensor'
 import { type CodecSuite, checkCodec, factories, suite } from '@weftjs/testkit'
 import { describe, expect, it } from 'vitest'
+import { binary, nf4 } from '../src/index.ts'
 
 /** files of src that are no method */
 const HELPERS = ['half', 'quantize']
@@ -16,8 +17,15 @@ const WIDE = [
   [16, 128],
   [3, 384],
 ] as const
+/** rows of whole blocks of 256 */
+const SUPER = [
+  [16, 256],
+  [3, 512],
+  [1, 256],
+] as const
+type Claim = CodecSuite & { options?: object; error: number; scales?: number }
 /** what a codec is tried with, and what it claims */
-const CLAIMS: Readonly<Record<string, readonly (CodecSuite & { options?: object; error: number; scales?: number })[]>> = {
+const CLAIMS: Readonly<Record<string, readonly Claim[]>> = {
   nf4: [
     { bits: 4.5, error: 0.11 },
     { options: { block: 128 }, bits: 4.25, error: 0.12 },
@@ -92,6 +100,24 @@ const CLAIMS: Readonly<Record<string, readonly (CodecSuite & { options?: object;
     { options: { bits: 3, group: 128 }, bits: 3.25, error: 0.25, again: 0.2, scales: 0.2, shapes: WIDE },
     { options: { bits: 2, group: 16, axis: 0 }, bits: 4, error: 0.36, again: 0.3, scales: 0.3, shapes: WHOLE },
   ],
+  // scales that were rounded lie a little lower the second time
+  gguf: [
+    { options: { type: 'Q8_0' }, bits: 8.5, error: 0.006, shapes: WHOLE },
+    { options: { type: 'Q4_0' }, bits: 4.5, error: 0.095, shapes: WHOLE },
+    { options: { type: 'Q4_1' }, bits: 5, error: 0.09, shapes: WHOLE },
+    { options: { type: 'Q5_0' }, bits: 5.5, error: 0.05, shapes: WHOLE },
+    { options: { type: 'Q5_1' }, bits: 6, error: 0.045, shapes: WHOLE },
+    { options: { type: 'IQ4_NL' }, bits: 4.5, error: 0.085, again: 0.1, shapes: WHOLE },
+    { options: { type: 'IQ4_XS' }, bits: 4.25, error: 0.085, again: 0.1, shapes: SUPER },
+    { options: { type: 'Q2_K' }, bits: 2.625, error: 0.33, again: 0.3, shapes: SUPER },
+    { options: { type: 'Q3_K' }, bits: 3.4375, error: 0.17, again: 0.3, shapes: SUPER },
+    { options: { type: 'Q4_K' }, bits: 4.5, error: 0.08, again: 0.1, shapes: SUPER },
+    { options: { type: 'Q5_K' }, bits: 5.5, error: 0.04, again: 0.05, shapes: SUPER },
+    { options: { type: 'Q6_K' }, bits: 6.5625, error: 0.02, again: 0.02, shapes: SUPER },
+    // one scale for 256, their largest: of such numbers few are not 0
+    { options: { type: 'TQ2_0' }, bits: 2.0625, error: 0.9, shapes: SUPER },
+    { options: { type: 'MXFP4' }, bits: 4.25, error: 0.125, shapes: WHOLE },
+  ],
   bf16: [{ bits: 16, error: 0.003 }],
   f16: [{ bits: 16, error: 0.0005 }],
   int8: [
@@ -118,6 +144,23 @@ const CLAIMS: Readonly<Record<string, readonly (CodecSuite & { options?: object;
     { bits: 8 + 32 / 256, error: 0.03 },
     { options: { format: 'e5m2', per: 'tensor' }, bits: 8 + 32 / 65536, error: 0.06 },
     { options: { per: 'block', tile: [4, 32] }, bits: 8 + 32 / 128, error: 0.03 },
+  ],
+  // no column is kept without outliers, and in N(0, 1) none is 6 times the mean; half of them where that is 2.5
+  'llm-int8': [
+    { bits: 8 + 32 / 256, error: 0.01 },
+    { options: { threshold: 3.2 }, bits: 16, error: 0.01 },
+  ],
+  // 32 bits for each that is kept apart, and 32 for a row; what the rest is, once its largest are apart, may change when it is coded anew
+  outliers: [
+    { bits: 4 + 36 / 64 + 0.005 * 32 + 33 / 256, error: 0.1, again: 0.1, shapes: WHOLE },
+    {
+      options: { share: 0.05, of: binary() },
+      bits: 1 + 32 / 256 + 0.05 * 32 + 33 / 256,
+      error: 0.55,
+      again: 1,
+      shapes: WHOLE,
+    },
+    { options: { threshold: 3, by: 'error', of: nf4() }, bits: 5.2, error: 0.11, again: 0.1 },
   ],
   // √(1 − (E|w|)²) for two levels; three: 1 − 2γE[|w|; |w| > γ/2] + γ²P, γ = E|w|. Coded again, mean|w| is less by the share of zeros
   binary: [
@@ -156,7 +199,7 @@ for (const { name, factory } of factories(import.meta.glob('../src/*.ts', { eage
           {
             name: 'scales with the matrix, and turns with its sign within the error of each',
             run: () => {
-              const w = rng(5).normal([16, 128])
+              const w = rng(5).normal(claim.shapes === SUPER ? [16, 256] : [16, 128])
               const once = through(w)
               expect(
                 gap(

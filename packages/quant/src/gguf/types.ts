@@ -68,3 +68,11 @@ export const bytesOfType = ({ type, size, bytes }: BlockLayout, n: number): numb
     throw new Error(`${type}: ${n} numbers are not whole blocks of ${size}; choose a type of smaller blocks`)
   return (n / size) * bytes
 }
+
+/** what llama.cpp takes where the rows are too short for a type's blocks */
+const INSTEAD: Partial<Record<string, GgmlType>> = { Q4_K: 'Q5_0', Q5_K: 'Q5_1', Q6_K: 'Q8_0' }
+/** the type that stands in for one whose blocks do not divide a row */
+export const smallerBlocks = ({ type, size }: BlockLayout, width: number): GgmlType => {
+  const found = size > 32 ? (INSTEAD[type] ?? 'IQ4_NL') : 'F16'
+  return width % ggmlTypes[found].size ? 'F16' : found
+}
