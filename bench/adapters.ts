@@ -6,17 +6,21 @@ import { SMOL } from './sides/shape.ts'
 
 /** four blocks: what a method costs beside LoRA does not change with their number */
 const shape = { ...SMOL, layers: 4, vocabulary: 8192 }
-/** starts that decompose every matrix */
-const DECOMPOSE = new Set(['pissa', 'olora', 'loftq', 'eva', 'corda', 'kasa', 'svfit', 'loldu', 'dsee', 'loraGa'])
 
-/** one process each for all methods: LoRA and the method take turns in it */
-const matches = async (): Promise<readonly Match[]> => {
+/** every method that the comparison trains, or those that WEFT_ADAPTERS=a,b names */
+export const compared = async (): Promise<string[]> => {
   const only = process.env['WEFT_ADAPTERS']?.split(',')
   const methods: string[] = []
   for (const m of allMethods().filter((m) => m.family === 'lora'))
     if (m.name !== 'lora' && (!only || only.includes(m.name)) && (await heldOf(m)).recipe) methods.push(m.name)
-  const row = (name: string, of: RowSpec['of'], ofTheirs: RowSpec['of'], goal: number, peer = 'our LoRA'): RowSpec => ({
-    ...{ peer, metric: name, ours: 'ours', theirs: 'ours', of, ofTheirs, better: 'less', goal },
+  return methods
+}
+
+/** one process for all methods: LoRA and the method take turns in it */
+const matches = async (): Promise<readonly Match[]> => {
+  const methods = await compared()
+  const row = (name: string, of: RowSpec['of'], ofTheirs: RowSpec['of'], goal: number): RowSpec => ({
+    ...{ peer: 'our LoRA', metric: name, ours: 'ours', theirs: 'ours', of, ofTheirs, better: 'less', goal },
   })
   return [
     {
@@ -27,18 +31,11 @@ const matches = async (): Promise<readonly Match[]> => {
         row(`${m}: peak MB of tensors`, metric(`${m}.peak`), metric('lora.peak'), 1 / 1.5),
       ]),
     },
-    {
-      sides: { ours: { label: 'Weft', script: 'weft-attaching.ts', options: { methods, shape: SMOL } } },
-      ...{ rounds: 1, warmup: 0 },
-      rows: methods.map((m) =>
-        row(`${m}: seconds to attach to 135M`, metric(m), () => (DECOMPOSE.has(m) ? 20 : 2), 1, 'its limit'),
-      ),
-    },
   ]
 }
 
 export const bench: Bench = {
   question:
-    "what every adapter costs beside LoRA: a step of four blocks of SmolLM2's width, T=256, and attaching to all 30 blocks",
+    "what every adapter costs beside LoRA: a step of four blocks of SmolLM2's width, T=256, and the most bytes of tensors",
   matches,
 }
