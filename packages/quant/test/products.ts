@@ -3,7 +3,7 @@ import { dispose, gradients, kernels, memory, mul, rng, sum, tensor1d, tidy } fr
 import { dense, packed } from '@weftjs/weight'
 import fc from 'fast-check'
 import { afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { affine, bf16, binary, dynamic8, f16, fp4, fp8, int8, nf4, ternary } from '../src/index.ts'
+import { affine, bf16, binary, dynamic8, f16, fp4, fp8, int8, llmInt8, nf4, outliers, ternary } from '../src/index.ts'
 
 export const CODECS = {
   nf4: nf4() as Codec,
@@ -17,6 +17,9 @@ export const CODECS = {
   'int8 of a matrix': int8({ per: 'tensor' }) as Codec,
   'fp8 by rows': fp8() as Codec,
   'fp8 in tiles': fp8({ format: 'e5m2', per: 'block', tile: [8, 50] }) as Codec,
+  'llm-int8': llmInt8({ threshold: 3 }) as Codec,
+  outliers: outliers({ share: 0.02, of: affine({ group: -1 }) }) as Codec,
+  'outliers of nf4': outliers({ share: 0.02, of: nf4() }) as Codec,
   binary: binary() as Codec,
   ternary: ternary() as Codec,
   'ternary, five to a byte': ternary({ per: 'row', pack: 'base3' }) as Codec,
