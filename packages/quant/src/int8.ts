@@ -1,5 +1,5 @@
 import type { Codec, Tensor } from '@weftjs/spec'
-import { reshape } from '@weftjs/tensor'
+import { reshape, tidy } from '@weftjs/tensor'
 import { decodedProduct } from '@weftjs/tensor/decoded'
 import { absmax } from './kernels/absmax.ts'
 import type { Decodable } from './kernels/decodable.ts'
@@ -28,10 +28,14 @@ export const int8 = ({ per = 'row', group = 64 }: Int8Options = {}): Codec<Int8P
   const codec: Decodable<Int8Parts> = {
     name: 'int8',
     options: { per, ...(per === 'group' && { group }) },
-    encode: (w) => {
-      const scale = absmax(w, block(w.shape)) // [scales]
-      return { q: encodeLinear8(w, scale, block(w.shape)), scale }
-    },
+    encode: (w) =>
+      tidy(() => {
+        const [out, width] = w.shape
+        // of a whole matrix by rows first, so that no thread of a GPU goes through all of it
+        const scale =
+          per === 'tensor' ? absmax(absmax(w, Math.max(1, width)), Math.max(1, out)) : absmax(w, block(w.shape)) // [scales]
+        return { q: encodeLinear8(w, scale, block(w.shape)), scale }
+      }),
     layout: (shape) => ({ q: codes(8, shape[0] * shape[1]), scale: numbers(perScales('int8', per, group, shape)) }),
     decoder: ({ q, scale }, shape) => linearDecoder(q, scale, THROUGH_127, shape[1], block(shape)),
     decode: ({ q, scale }, shape) => reshape(decodeLinear8(q, scale, shape, undefined, block(shape)), [...shape]),

@@ -1,23 +1,9 @@
 import type { Codec, Tensor } from '@weftjs/spec'
-import {
-  abs,
-  add,
-  cast,
-  gather,
-  matMul,
-  max,
-  mean,
-  mul,
-  oneHot,
-  reshape,
-  sqrt,
-  square,
-  tensor1d,
-  tidy,
-} from '@weftjs/tensor'
+import { abs, add, gather, matMul, max, mean, mul, reshape, sqrt, square, tensor1d, tidy } from '@weftjs/tensor'
 import { f16 } from './f16.ts'
 import { int8 } from './int8.ts'
 import { codes } from './kernels/layout.ts'
+import { placesOf } from './kernels/places.ts'
 
 export interface LlmInt8Options {
   /** a column of W stays in 16 bits where its input ever reached this; without data, where a weight reaches this many times the root mean square of W */
@@ -46,8 +32,7 @@ export const llmInt8 = ({ threshold = 6 }: LlmInt8Options = {}): Codec<LlmInt8Pa
       )
     return half.decode({ q: values }, [out, columns.size]) // [out, k]
   }
-  /** which input each kept column is of: 1 where it is, all 0 for a place that there is not [k, in] */
-  const places = ({ columns }: LlmInt8Parts, width: number): Tensor => cast(oneHot(columns as never, width), 'float32')
+  const places = ({ columns }: LlmInt8Parts, width: number): Tensor => placesOf(columns, width)
   /** y of the rest, and what the kept columns add to it */
   const withKept = (p: LlmInt8Parts, y: Tensor | undefined, f: () => Tensor): Tensor | undefined =>
     y && p.columns.size ? add(y, reshape(f(), y.shape)) : y

@@ -15,6 +15,20 @@ const CASES: readonly (readonly [keyof typeof CODECS, readonly Case[]])[] = [
   ['dynamic8', [ODD, THIN]],
   ['bf16', [FOURS]],
   ['f16', [ODD, FOURS]],
+  ['affine of 4 bits', [FOURS, ODD]],
+  ['affine of 3 bits', [FOURS]],
+  ['affine of 2 bits', [ODD]],
+  ['awq', [FOURS, ODD]],
+  ['hqq of 4 bits', [FOURS]],
+  ['hqq of 2 bits', [FOURS, ODD]],
+  ['hqq of 3 bits by columns', [ODD]],
+  ['hqq of 4 bits by columns', [FOURS]],
+  ['int8 of a matrix', [FOURS]],
+  ['fp8 by rows', [FOURS]],
+  ['fp8 in tiles', [FOURS, ODD]],
+  ['binary', [FOURS]],
+  ['ternary', [FOURS]],
+  ['ternary, five to a byte', [ODD, THIN]],
 ]
 
 // `npm test` brings a software adapter where there is no GPU

@@ -3,7 +3,7 @@ import { cpu, rng, tensor, tensor1d } from '@weftjs/tensor'
 import { hasGpuFiles, nodeWebgpu } from '@weftjs/tensor/node-webgpu'
 import { dense, packed } from '@weftjs/weight'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { bf16, dynamic8, f16, fp4, int8, nf4, quantize } from '../src/index.ts'
+import { affine, bf16, binary, dynamic8, f16, fp4, fp8, int8, nf4, quantize, ternary } from '../src/index.ts'
 
 const SHAPES = [
   [64, 96],
@@ -19,6 +19,15 @@ const CODECS: readonly [string, Codec][] = [
   ['dynamic8', dynamic8() as Codec],
   ['bf16', bf16() as Codec],
   ['f16', f16() as Codec],
+  ['affine of 4 bits', affine({ group: -1 }) as Codec],
+  ['affine of 3 bits', affine({ bits: 3, group: -1 }) as Codec],
+  ['affine of 2 bits', affine({ bits: 2, group: 1, symmetric: true }) as Codec],
+  ['int8 of a matrix', int8({ per: 'tensor' }) as Codec],
+  ['fp8', fp8() as Codec],
+  ['fp8 in tiles', fp8({ format: 'e5m2', per: 'block', tile: [4, 20] }) as Codec],
+  ['binary', binary() as Codec],
+  ['ternary', ternary() as Codec],
+  ['ternary, five to a byte', ternary({ pack: 'base3', fit: true }) as Codec],
 ]
 type Found = Record<string, ArrayLike<number>>
 

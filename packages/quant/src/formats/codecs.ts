@@ -10,13 +10,15 @@ import { f16 } from '../f16.ts'
 import { fp4 } from '../fp4.ts'
 import { fp8 } from '../fp8.ts'
 import { gguf } from '../gguf.ts'
+import { gptq } from '../gptq.ts'
 import { hqq } from '../hqq.ts'
 import { int2 } from '../int2.ts'
 import { int3 } from '../int3.ts'
 import { int4 } from '../int4.ts'
-import { gptq } from '../gptq.ts'
 import { int8 } from '../int8.ts'
+import { llmInt8 } from '../llm-int8.ts'
 import { nf4 } from '../nf4.ts'
+import { outliers } from '../outliers.ts'
 import { state4 } from '../state4.ts'
 import { ternary } from '../ternary.ts'
 
@@ -32,13 +34,15 @@ export const codecs: Readonly<Record<string, (options?: any) => Codec<any>>> = {
   fp4,
   fp8,
   gguf,
+  gptq,
   hqq,
   int2,
   int3,
   int4,
-  gptq,
   int8,
+  'llm-int8': llmInt8,
   nf4,
+  outliers,
   state4,
   ternary,
 }

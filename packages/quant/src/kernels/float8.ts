@@ -57,9 +57,13 @@ const absmaxKernel = loopKernel<{ out: number; width: number; tall: number; wide
   result[index] = most;`,
   },
 })
-/** max |w| of each tile: w [out, in] → [⌈out/tall⌉, ⌈in/wide⌉] */
+/** max |w| of each tile, of columns within each row first: w [out, in] → [⌈out/tall⌉, ⌈in/wide⌉] */
 export const tileAbsmax = (w: Tensor, { tall, wide }: Tile): Tensor =>
-  absmaxKernel([w], { out: w.shape[0]!, width: w.shape[1]!, tall, wide })
+  tidy(() => {
+    const [out, width] = w.shape as [number, number]
+    const rows = absmaxKernel([w], { out, width, tall: 1, wide }) // [out, ⌈in/wide⌉]
+    return tall === 1 ? rows : absmaxKernel([rows], { out, width: rows.shape[1]!, tall, wide: 1 })
+  })
 
 const ENCODE = `
 fn codeOf(v: f32, mantissa: u32, bias: u32, largest: f32) -> u32 {

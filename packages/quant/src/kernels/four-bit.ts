@@ -1,8 +1,9 @@
-import type { Codec, Tensor } from '@weftjs/spec'
+import type { Tensor } from '@weftjs/spec'
 import { add, mean, reshape, sub, tidy } from '@weftjs/tensor'
 import { type Decoder, decodedProduct } from '@weftjs/tensor/decoded'
 import { DYNAMIC } from '../dynamic8.ts'
 import { absmax } from './absmax.ts'
+import type { Decodable } from './decodable.ts'
 import { tableDecoder } from './decoder.ts'
 import { codes, numbers } from './layout.ts'
 import { decodeRows, decodeTable, encodeTable, type Table } from './table.ts'
@@ -37,7 +38,7 @@ export const fourBit = (
   name: string,
   book: Table,
   { block = 64, double = false, doubleBlock = 256 }: FourBitOptions,
-): Codec<FourBitParts> => {
+): Decodable<FourBitParts> => {
   if (!isBlock(block)) throw new Error(`${name}: block must be 32, 64, 128 ... or 4096, found ${block}`)
   if (!isBlock(doubleBlock))
     throw new Error(`${name}: doubleBlock must be 32, 64, 128 ... or 4096, found ${doubleBlock}`)
@@ -70,6 +71,7 @@ export const fourBit = (
       if (!double) return { q, absmax: numbers(blocks) }
       return { q, absmax: codes(8, blocks), nested: numbers(Math.ceil(blocks / doubleBlock)), offset: numbers(1) }
     },
+    decoder: (p, shape) => decoder(p, shape[0] * shape[1]),
     decode: (p, shape) =>
       tidy(() => {
         const n = shape[0] * shape[1]
