@@ -1,7 +1,7 @@
 import type { Params, Rng, Tensor, Tokenizer } from '@weftjs/spec'
 import { argMax, cast, concat, exp, log, max, neg, reshape, rng, slice, sub, sum, tensor, tidy } from '@weftjs/tensor'
 import type { Tuned } from './attach.ts'
-import { kvCache } from './cache.ts'
+import { type KvFormat, kvCache } from './cache.ts'
 import type { TransformerConfig } from './config.ts'
 import { decoder, type StopScan, stopScan, type TextStream } from './decoder.ts'
 import { checkCausal, lengthOf, type Prompts, promptIds } from './prompt.ts'
@@ -28,6 +28,8 @@ export interface GenerateOptions extends SamplingOptions {
   readonly logprobs?: number
   /** prompts that run together */
   readonly batch?: number
+  /** how keys and values of earlier tokens are kept, in full by default: `kvStaircase` of @weftjs/quant keeps them in few bits */
+  readonly cache?: KvFormat
   /** a prompt as long as the model takes: refuse it, or keep its end */
   readonly overflow?: 'error' | 'truncate'
   readonly signal?: AbortSignal | undefined
@@ -145,7 +147,7 @@ async function* together(
   const { adapters, rows: chosen } = options
   const reduced = temperature === 0 && repetitionPenalty === 1 && !logprobs
   const width = Math.max(...rows.map((r) => r.ids.length))
-  const cache = kvCache(tuned.network.config)
+  const cache = kvCache(tuned.network.config, options.cache)
   const breathe = breather()
   let live = rows.map((r) => ({ ...r, pad: width - r.ids.length }))
   try {

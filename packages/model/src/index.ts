@@ -12,7 +12,7 @@ export {
   sharedOf,
   stateOf,
 } from './bind.ts'
-export { type KvCache, kvCache } from './cache.ts'
+export { type KvCache, type KvFormat, type KvStore, kvCache } from './cache.ts'
 export { type CalibrateOptions, calibrate } from './calibrate.ts'
 export type { CalibrationCache } from './calibration-file.ts'
 export type { Experts, Rope, TransformerConfig } from './config.ts'
