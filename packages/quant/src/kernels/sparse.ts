@@ -1,4 +1,4 @@
-import { type Tensor, tensor1d } from '@weftjs/tensor'
+import { stopGradient, type Tensor, tensor1d } from '@weftjs/tensor'
 import type { Decode, Decoder } from '@weftjs/tensor/decoded'
 import { addressOf, heapBytes } from '@weftjs/tensor/heap'
 import { F16 } from './half.ts'
@@ -142,13 +142,18 @@ const productKernel = loopKernel<{ width: number; out: number; columns: number; 
   result[index] = v;`,
   },
 })
-/** y + x·Sᵀ: y of N·out numbers, x of N·in → flat */
+/** y + x·Sᵀ: y of N·out numbers, x of N·in → flat. For products with a gradient of their own. */
 export const ontoProduct = (
   y: Tensor,
   x: Tensor,
   { starts, columns, values }: Sparse,
   [out, width]: readonly [number, number],
-): Tensor => productKernel([y, x, starts, columns, values], { width, out, columns: columns.size, halves: values.size })
+): Tensor => {
+  if (columns.size === 0) return y
+  // a tensor that a gradient is taken of would not reach the backend's own kernel
+  const at = [y, stopGradient(x), starts, columns, values]
+  return productKernel(at, { width, out, columns: columns.size, halves: values.size })
+}
 
 /** W + S within a product, W decoded by `inner` */
 export const withSparse = (inner: Decoder, sparse: Sparse, width: number): Decoder =>
