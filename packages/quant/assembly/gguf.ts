@@ -1,17 +1,7 @@
 import { bfloats, halves } from '../../tensor/assembly/lib/half'
+import { half } from './lib/float16'
 
 /** Blocks of ggml → float32 (n blocks from q on to y), to the last bit as src/gguf/blocks has it. */
-
-/** the float16 at an address */
-function half(at: usize): f32 {
-  const h = <u32>load<u16>(at)
-  const rest = h & 0x7fff
-  const bits =
-    rest >= 0x7c00
-      ? (rest << 13) | 0x7f800000
-      : reinterpret<u32>(reinterpret<f32>(rest << 13) * <f32>5.192296858534828e33)
-  return reinterpret<f32>(bits | ((h & 0x8000) << 16))
-}
 
 /** 16 signed bytes times d */
 function putSigned(q: v128, d: v128, y: usize): void {

@@ -1,7 +1,8 @@
 import type { Codec, Seen, Statistic, Tensor2D } from '@weftjs/spec'
 import { cpu, kernels, rng, tensor, tensor1d, wasm } from '@weftjs/tensor'
+import fc from 'fast-check'
 import { afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { blocks, writable } from '../src/gguf/blocks/index.ts'
+import { blockOf, blocks, writable } from '../src/gguf/blocks/index.ts'
 import { gguf } from '../src/gguf.ts'
 import { bitsPerWeight } from '../src/index.ts'
 import { bytes, fixture } from './fixtures.ts'
@@ -90,6 +91,44 @@ describe.each([
     const picked = [5, 0, 3, 3].flatMap((r) => [...want.slice(r * shape[1], (r + 1) * shape[1])])
     same(rows.dataSync(), Float32Array.from(picked))
     expect(() => codec.rows!({ q }, shape, tensor1d([6], 'int32'))).toThrow(/index 6 is outside 0..5/)
+  })
+
+  it.each(writable.map((t) => [t]))('%s: any numbers are packed as block by block', async (type) => {
+    const { size } = blockOf(type)
+    await fc.assert(
+      fc.asyncProperty(
+        fc.integer({ min: 1, max: 4 }),
+        fc.integer({ min: 1, max: size > 32 ? 2 : 11 }),
+        fc.constantFrom(1, 1e-3, 300, 1e-25, 1e25),
+        fc.boolean(),
+        fc.integer({ min: 0, max: 1e6 }),
+        async (rows, count, scale, importance, seed) => {
+          const shape = [rows, count * Math.max(32, size)] as const
+          const random = rng(seed)
+          // of all kinds: small and large ones, zeros of both signs, ties
+          const w = random.numbers(shape[0] * shape[1]).map((v, i) => {
+            const kind = (seed + (i >> 4)) % 5
+            const x = scale * (v - 0.5)
+            return kind === 0
+              ? 0 * x
+              : kind === 1
+                ? (Math.round(8 * v) - 4) * scale
+                : kind === 2
+                  ? x ** 3 / scale ** 2
+                  : x
+          })
+          const columns = Float32Array.from(random.numbers(shape[1]), (v) => 4 * v * v + 1e-3)
+          const codec = gguf({ type, importance })
+          const both = [false, true].map((plain) => {
+            kernels.plain = plain
+            const n = (shape[0] * shape[1] * blockOf(type).bytes) / size
+            return hex(bytes(codec.encode(tensor(Float32Array.from(w), [...shape]) as Tensor2D, seen(columns)).q, n))
+          })
+          expect(both[0]).toBe(both[1])
+        },
+      ),
+      { numRuns: 30, seed: 3 },
+    )
   })
 
   it.each(writable.map((t) => [t]))('%s: products are those of the decoded matrix', async (type) => {

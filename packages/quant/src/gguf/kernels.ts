@@ -4,6 +4,7 @@ import { addressOf, inParts, output, routines, threads } from '@weftjs/tensor/he
 import { BF16, F16 } from '../kernels/half.ts'
 import { bytesOf, checkRow, decodeTo, loopKernel, type Values } from '../kernels/loop.ts'
 import * as module from '../wasm/gguf.generated.ts'
+import * as encoding from '../wasm/gguf-encode.generated.ts'
 import { f, squares } from './numbers.ts'
 import type { Block } from './types.ts'
 
@@ -114,13 +115,13 @@ const encodeKernelOf = (block: Block): Kernels['encode'] => {
     on: {
       wasm: ({ w, columns }, { rows, width }) => {
         const routine = routineOf('to', block)
-        if (!routines(module)?.[routine]) return undefined
+        if (!routines(encoding)?.[routine]) return undefined
         return tidy(() => {
           const words = wordsFor(block, rows * width)
           const q = fill([words], 0, 'int32')
           const scratch = output([(threads() * SCRATCH) / 4])
           const [ax, ac, aq, as] = [addressOf(w!), columns ? addressOf(columns) : 0, addressOf(q), addressOf(scratch)]
-          inParts(module, routine, { n: rows, least: Math.ceil(PART / 32 / width) }, (first, count) => [
+          inParts(encoding, routine, { n: rows, least: Math.ceil(PART / 32 / width) }, (first, count) => [
             ...[ax + 4 * width * first, count, width, ac],
             ...[aq + (width / block.size) * block.bytes * first, as, SCRATCH],
           ])

@@ -38,7 +38,7 @@ export const tq1_0: Block = {
   let place = e - select(select(0u, 160u, part == 1u), 240u, part == 2u);
   let first = select(select(0u, 32u, part == 1u), 48u, part == 2u);
   let power = array<u32, 5>(1u, 3u, 9u, 27u, 81u)[place / bytes];
-  let w = bytesOf(wordAt(at + first + place % bytes)) * power & vec4u(255u);
+  let w = (bytesOf(wordAt(at + first + place % bytes)) * power) & vec4u(255u);
   return vec4f((w * 3u) >> vec4u(8u)) - vec4f(1.0);`,
     scale: 'return vec2f(halfAt(at + 52u), 0.0);',
   },
