@@ -93,7 +93,12 @@ const skew = (t: Tensor): Tensor => {
   return sqrt(maximum(total(square(off)), 1e-24))
 }
 
-/** W + (α/r₀)·P·Λ·Q, triplets cut over all sites to a budget by what they matter  —  Zhang et al., arXiv:2303.10512 */
+/**
+ * W + (α/r₀)·P·Λ·Q, triplets cut over all sites to a budget by what they matter  —  Zhang et al., arXiv:2303.10512
+ *
+ * A step takes twice LoRA's: it has half as many triplets more to begin with, the norms of two Gram matrices of each site, and
+ * after it the running means of six tensors.
+ */
 export const adalora = (options: AdaloraOptions = {}): Adapter<AdaloraState> => {
   const { rank = 8, start = 12, alpha = 8, dropout = 0, warm = 0, final = 0, every = 1 } = options
   const { b1 = 0.85, b2 = 0.85, orthogonal = 0.5, ranks = {} } = options

@@ -33,7 +33,12 @@ export const trainable = ({ in: n, out }: Site, options: BoftOptions = {}): numb
 const exchanged = (x: Tensor, parts: number, p: number, q: number): Tensor =>
   reshape(transpose(reshape(x, [-1, parts, p, q, x.shape.at(-1)! / (parts * p * q)]), [0, 1, 3, 2, 4]), x.shape)
 
-/** diag(s)·W·(Bₘ ⋯ B₁)ᵀ, B = P·diag(R₁, ..., R_k)·Pᵀ with Cayley rotations R and the butterfly's P  —  Liu et al., arXiv:2311.06243 */
+/**
+ * diag(s)·W·(Bₘ ⋯ B₁)ᵀ, B = P·diag(R₁, ..., R_k)·Pᵀ with Cayley rotations R and the butterfly's P  —  Liu et al., arXiv:2311.06243
+ *
+ * A step takes two and a half of LoRA's: an inverse of each block, and products of b numbers each, of 4 by default, for which
+ * no machine has units that are as fast as for a large matrix.
+ */
 export const boft = (options: BoftOptions = {}): Adapter<BoftState> => {
   const { factors = 1, dropout = 0 } = options
   if (options.block !== undefined && options.blocks !== undefined)

@@ -29,7 +29,11 @@ export const trainable = (site: Site, options: C3aOptions = {}): number => {
   return (out * input) / blockOf(options)(site)
 }
 
-/** W + D/in, D of circulant blocks  —  Chen et al., arXiv:2407.19342 */
+/**
+ * W + D/in, D of circulant blocks  —  Chen et al., arXiv:2407.19342
+ *
+ * A step takes twice LoRA's: D is multiplied by as a matrix of the layer's size, see shared/circulant.ts.
+ */
 export const c3a = (options: C3aOptions = {}): Adapter<C3aState> => {
   const { init = 'xavier' } = options
   const at = blockOf(options)

@@ -1,7 +1,7 @@
 import type { Adapter, Tensor, Tensor2D, Weight } from '@weftjs/spec'
 import { add, reshape, zeros } from '@weftjs/tensor'
 import { dense } from '@weftjs/weight'
-import { type Fastfood, fastfood, project } from './shared/fastfood.ts'
+import { type Fastfood, fastfood, orderOf, paddedSize, project } from './shared/fastfood.ts'
 import { mustBeWhole } from './shared/start.ts'
 
 export interface DidOptions {
@@ -22,7 +22,7 @@ export const shifted = (base: Weight, delta: Tensor): Weight => ({
 /**
  * Wᵢ + Pᵢ·θ, one θ of d numbers for all matrices and Pᵢ a fixed random projection  —  Aghajanyan et al., arXiv:2012.13255
  *
- * Matrices only: norms and biases stay. Each needs two tensors of its own size for Pᵢ, drawn again from the seed and the
+ * Matrices only: norms and biases stay. Each needs a tensor of its own size for Pᵢ, drawn again from the seed and the
  * site's name wherever the adapter is attached, and in a pass a transform of n·log n steps and three runs through its
  * numbers, as many backward: more than LoRA's step by the mathematics, which changes every number of the network.
  */
@@ -35,9 +35,14 @@ export const did = (options: DidOptions = {}): Adapter<DidState> => {
     init: (site, { rng, shared }) => {
       shared('theta', () => zeros([d]), { trains: true })
       const [out, input] = site.weight!.shape
+      const L = paddedSize(d, out * input)
+      shared(`order${L}`, (random) => orderOf(random, d, L))
       return { state: fastfood(rng, d, out * input), trains: [] }
     },
-    weight: (base, state, { shared }) => shifted(base, project(shared['theta']!, state, base.shape[0] * base.shape[1])),
+    weight: (base, state, { shared }) => {
+      const size = base.shape[0] * base.shape[1]
+      return shifted(base, project(shared['theta']!, state, shared[`order${paddedSize(d, size)}`]!, size))
+    },
   }
 }
 

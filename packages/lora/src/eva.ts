@@ -103,7 +103,7 @@ const plan = (ctx: InitContext, rankOf: (site: Site) => number, rho: number): Pl
  * LoRA with A the principal directions of a site's inputs, ranks where they explain most  —  Paischer et al., arXiv:2410.07170
  *
  * The PCA is exact, from sums over the calibration data, where the paper's is incremental over batches until it settles. A site
- * that wins no direction is left alone. Sites with one input (q, k, v) share its directions, and win ties in their order.
+ * that wins no direction is left alone. Ranks may be several times r where inputs vary most, and a step takes as much longer. Sites with one input (q, k, v) share its directions, and win ties in their order.
  */
 export const eva = (options: EvaOptions = {}): Adapter<EvaState> => {
   const { rho = 2, whiten = false, adjust: _, ...rest } = options

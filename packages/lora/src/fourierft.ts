@@ -75,7 +75,7 @@ export const fourierft = (options: FourierftOptions = {}): Adapter<FourierftStat
       return { state: { c: (init === 'zero' ? zeros([n]) : rng.normal([n])) as Tensor1D } }
     },
     // cos(a + b) is half of cas(a)·cas(−b) + cas(−a)·cas(b), cas = cos + sin: a product with n·max(out, in) numbers and one with
-    // min²·max, made anew for each of the passes. The update has no shorter way than its matrix: a step takes some of LoRA's.
+    // min²·max, made anew for each of the passes. The update has no shorter way than its matrix: a step takes seven of LoRA's.
     weight: (base, { c }) => {
       const [out, input] = base.shape
       const factor = scale / (2 * out * input)

@@ -32,7 +32,12 @@ const modulated = (base: Weight, { a, b }: HiraState, one: number): Weight => ({
   rows: (index) => mul(rowsOf(base, index), add(rowsOf(lowRank(b, a), index), one)),
 })
 
-/** W + W⊙(B·A), A random, B zero  —  Huang et al., HiRA, ICLR 2025, openreview:TwJrTz9cRS */
+/**
+ * W + W⊙(B·A), A random, B zero  —  Huang et al., HiRA, ICLR 2025, openreview:TwJrTz9cRS
+ *
+ * A step takes twice LoRA's: the gradients of A and B come from that of the whole matrix, a third product of the layer's size
+ * where LoRA has two, and W⊙(B·A) is made for each pass.
+ */
 export const hira = (options: HiraOptions = {}): Adapter<HiraState> => {
   const { rank = 32, rankPattern = {}, dropout = 0, init = 'kaiming' } = options
   const ranks = patterned(rankPattern, 'hira: rankPattern')

@@ -61,7 +61,7 @@ const noiseWeight = (shape: readonly [number, number], noise: () => Tensor2D): W
  * G, the last gradient of W', is put together from the factors, s·(B·gᴬ + gᴮ·A), without its full size; by the equations as a public implementation
  * cites them (kohya-ss/sd-scripts has std = (σ·‖Wᵢ‖ + β·‖Gᵢ‖²)/√out). A step draws in·out normal
  * numbers at each site, and again for the gradient of x rather than to keep them, and multiplies by them both times: on a
- * CPU some three times LoRA's step.
+ * CPU five times LoRA's step.
  */
 export const loraGgpo = (options: LoraGgpoOptions = {}): Adapter<LoraGgpoState> => {
   const { sigma = 0.03, beta = 0.01, ...rest } = options

@@ -1,4 +1,4 @@
-import type { Adapter, Scalar, Tensor1D } from '@weftjs/spec'
+import type { Adapter, Scalar, Site, Tensor1D } from '@weftjs/spec'
 import { abs, mul, sampleOf, sum } from '@weftjs/tensor'
 import type { Moved } from './shared/movement.ts'
 import { mustBeShare, type SparseState, shareOf, sizeOf, sparseStart, withSparse } from './shared/sparse.ts'
@@ -15,6 +15,10 @@ export interface LtSftOptions {
 }
 export type LtSftState = SparseState
 
+/** numbers that train at a site: as many as the counts say, else ⌈share·in·out⌉; `ltSft(...).options` has the counts of what moved */
+export const trainable = (site: Site, { counts, share = 0.05 }: LtSftOptions = {}): number =>
+  counts ? (counts[site.name] ?? 0) : shareOf(site, share)
+
 /** its numbers, where the places that a file holds are still to come */
 const first = (n: number): Int32Array => Int32Array.from({ length: n }, (_, i) => i)
 
@@ -22,7 +26,7 @@ const first = (n: number): Int32Array => Int32Array.from({ length: n }, (_, i) =
  * W + φ, φ zero but where full tuning moved W most; φ of a task and of a language add up  —  Ansell et al., arXiv:2110.07560
  *
  * Phase 1 is training with `attach(network, [], rng, { train })`, and `movedMost(start, params, count)` what it shows; phase 2
- * trains this adapter from zero. A whole tensor that trains in both phases (a new head) is named in `train` again.
+ * trains this adapter from zero. As in SHiRA, numbers in scattered places cost more time each than LoRA's. A whole tensor that trains in both phases (a new head) is named in `train` again.
  */
 export const ltSft = ({ counts, share = 0.05, l1 = 0 }: LtSftOptions = {}, moved?: Moved): Adapter<LtSftState> => {
   mustBeShare('lt-sft: share', share)

@@ -36,7 +36,11 @@ export const trainable = ({ in: n, out }: Site, { rank = 32 }: RandloraOptions =
   return N * (rank + m)
 }
 
-/** W + (α/r)·Σₙ Bₙ·diag(λₙ)·A·diag(γₙ) (transposed where out < in), A and B random, fixed and the same for all sites, Λ zero  —  Albert et al., arXiv:2502.00987 */
+/**
+ * W + (α/r)·Σₙ Bₙ·diag(λₙ)·A·diag(γₙ) (transposed where out < in), A and B random, fixed and the same for all sites, Λ zero  —  Albert et al., arXiv:2502.00987
+ *
+ * A step takes twice LoRA's: the update has full rank, N products of rank r where LoRA has one.
+ */
 export const randlora = (options: RandloraOptions = {}): Adapter<RandloraState> => {
   const { rank: r = 32, alpha = 20 * r, dropout = 0, bases = 'dense', seed = 0 } = options
   mustBeWhole('randlora', 'rank', r)

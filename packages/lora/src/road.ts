@@ -49,7 +49,12 @@ const turned = (y: Tensor, c: Tensor, s: Tensor, group: number): Tensor => {
   return add(mul(y, c), mul(partner, signed))
 }
 
-/** R·W, R = α·(cos θ, −sin θ; sin θ, cos θ) for pairs of outputs, θ zero and α one  —  Liao et al., arXiv:2409.00119 */
+/**
+ * R·W, R = α·(cos θ, −sin θ; sin θ, cos θ) for pairs of outputs, θ zero and α one  —  Liao et al., arXiv:2409.00119
+ *
+ * Few numbers train, and a step still takes 1.6 of LoRA's: five passes over all outputs of a layer, forward and backward, that
+ * only wait for memory.
+ */
 export const road = (options: RoadOptions = {}): Adapter<RoadState> => {
   const { variant = 1, group = 64 } = options
   if (![1, 2, 4].includes(variant)) throw new Error(`road: variant must be 1, 2 or 4, found ${variant}`)

@@ -1,7 +1,7 @@
 import type { Adapter, Tensor, Tensor1D } from '@weftjs/spec'
 import { mul, ones, zeros } from '@weftjs/tensor'
 import { shifted } from './did.ts'
-import { type Fastfood, fastfood, project } from './shared/fastfood.ts'
+import { type Fastfood, fastfood, orderOf, paddedSize, project } from './shared/fastfood.ts'
 import { mustBeWhole } from './shared/start.ts'
 
 export interface SaidOptions {
@@ -13,7 +13,6 @@ export interface SaidState extends Record<string, Tensor> {
   lambda: Tensor1D
   /** the projection, see `Fastfood` */
   signs: Tensor
-  order: Tensor
   gauss: Tensor
 }
 
@@ -35,11 +34,14 @@ export const said = (options: SaidOptions = {}): Adapter<SaidState> => {
         )
       shared('theta', () => zeros([left]), { trains: true })
       const [out, input] = site.weight!.shape
+      const L = paddedSize(left, out * input)
+      shared(`order${L}`, (random) => orderOf(random, left, L))
       const projection = fastfood(rng, left, out * input)
       return { state: { lambda: ones([1]) as Tensor1D, ...projection } as SaidState, trains: ['lambda'] }
     },
     weight: (base, { lambda, ...projection }, { shared }) => {
-      const delta = project(shared['theta']!, projection as Fastfood, base.shape[0] * base.shape[1])
+      const [theta, size] = [shared['theta']!, base.shape[0] * base.shape[1]]
+      const delta = project(theta, projection as Fastfood, shared[`order${paddedSize(theta.size, size)}`]!, size)
       return shifted(base, mul(delta, lambda))
     },
   }

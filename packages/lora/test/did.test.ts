@@ -18,7 +18,7 @@ import { tinyLlama } from '@weftjs/testkit'
 import { describe, expect, it } from 'vitest'
 import { did, intrinsicDimension } from '../src/did.ts'
 import { said } from '../src/said.ts'
-import { fastfood, project } from '../src/shared/fastfood.ts'
+import { fastfood, orderOf, paddedSize, project } from '../src/shared/fastfood.ts'
 import { distance } from './fixture.ts'
 
 await cpu()
@@ -33,8 +33,10 @@ describe('fastfood', () => {
     [200, 60],
   ])('is the product of its factors, and its gradient the adjoint: %i → %i', async (d, size) => {
     const p = fastfood(rng(1), d, size)
-    const [signs, order, gauss] = [await p.signs.data(), await p.order.data(), await p.gauss.data()]
-    const L = order.length
+    const L = paddedSize(d, size)
+    const places = orderOf(rng(4), d, L)
+    const [signs, order, gauss] = [await p.signs.data(), await places.data(), await p.gauss.data()]
+    expect(gauss.length).toBe(L)
     expect(L).toBe(2 ** Math.ceil(Math.log2(Math.max(d, size))))
     const h = 2 ** Math.ceil(Math.log2(d)) // H·B·θ repeats itself after so many numbers
     expect([...order].sort((a, b) => a - b)).toEqual(Array.from({ length: L }, (_, i) => Math.floor(i / (L / h))))
@@ -45,10 +47,10 @@ describe('fastfood', () => {
     })
     const spread = fwht(padded)
     const want = fwht(Float64Array.from(order, (from, i) => spread[from]! * gauss[i]!)).slice(0, size)
-    expect(distance(await project(theta, p, size).data(), want)).toBeLessThan(1e-4)
+    expect(distance(await project(theta, p, places, size).data(), want)).toBeLessThan(1e-4)
     // ⟨P·θ, y⟩ = ⟨θ, Pᵀ·y⟩
     const y = rng(3).normal([size])
-    const { grads } = gradients(() => sum(mul(project(theta, p, size), y)), [theta])
+    const { grads } = gradients(() => sum(mul(project(theta, p, places, size), y)), [theta])
     const [left, right] = [dot(want, await y.data()), dot(await theta.data(), await grads[0]!.data())]
     expect(Math.abs(left - right)).toBeLessThan(1e-4 * Math.max(1, Math.abs(left)))
   })
@@ -57,7 +59,12 @@ describe('fastfood', () => {
     let mean = 0
     for (let seed = 0; seed < 40; seed++) {
       const theta = rng(seed).fork('theta').normal([30])
-      const found = await project(theta, fastfood(rng(seed), 30, 500), 500).data()
+      const found = await project(
+        theta,
+        fastfood(rng(seed), 30, 500),
+        orderOf(rng(seed).fork('order'), 30, 512),
+        500,
+      ).data()
       mean += Math.sqrt(dot(found, found) / dot(theta.dataSync(), theta.dataSync())) / 40
     }
     expect(Math.abs(mean - 1)).toBeLessThan(0.03)
@@ -74,10 +81,10 @@ describe('did', () => {
     const folded = tuned.fold(params).weights
     const delta = (name: string) => sub(folded[name]!.dense(), network.weights[name]!.dense())
     const name = 'blocks.1.mlp.up'
-    const { signs, order, back, gauss } = Object.fromEntries(
-      ['signs', 'order', 'back', 'gauss'].map((k) => [k, tuned.constants[`${name}.did.${k}`]!]),
+    const { signs, gauss } = Object.fromEntries(
+      ['signs', 'gauss'].map((k) => [k, tuned.constants[`${name}.did.${k}`]!]),
     ) as never
-    const want = project(params['did.shared.theta'], { signs, order, back, gauss }, 24 * 16)
+    const want = project(params['did.shared.theta'], { signs, gauss }, tuned.constants['did.shared.order512']!, 24 * 16)
     expect(distance(await delta(name).data(), await want.data())).toBeLessThan(1e-6)
     expect(distance(await delta('blocks.0.mlp.up').data(), await want.data())).toBeGreaterThan(0.1)
     const again = tune().fold(params).weights[name]!.dense()

@@ -1,43 +1,45 @@
 import type { Params, Rng, Tensor } from '@weftjs/spec'
-import { gatherRows, mul, pad, reshape, slice, sub, tensor, walshHadamard } from '@weftjs/tensor'
+import { gatherRows, mul, pad, reshape, rsqrt, slice, square, sub, sum, tensor, walshHadamard } from '@weftjs/tensor'
 
 /** a random projection ℝᵈ → ℝᴰ, as tensors that stay fixed */
 export interface Fastfood extends Params {
   /** B, ±1 [d] */
   readonly signs: Tensor
-  /** Π, a permutation of L places, L the power of two from D and d on: what it takes, modulo h, that of d [L] int32 */
-  readonly order: Tensor
-  /** G/√(D·ΣG²), G normal [L] */
+  /** G/√(D·ΣG²), G normal [L], L the power of two from D and d on */
   readonly gauss: Tensor
 }
 
 /** the power of two from n on */
 const powerFrom = (n: number): number => 2 ** Math.ceil(Math.log2(n))
+/** L */
+export const paddedSize = (d: number, size: number): number => powerFrom(Math.max(d, size))
 
-/** @returns the projection that this stream of noise draws for `size` numbers */
-export const fastfood = (rng: Rng, d: number, size: number): Fastfood => {
-  const L = powerFrom(Math.max(d, size))
+/**
+ * Π, a permutation of L places, the same for all matrices of a size, whose G tell them apart: what it takes, modulo h, that
+ * of d [L] int32
+ */
+export const orderOf = (rng: Rng, d: number, L: number): Tensor => {
   const h = powerFrom(d)
   const order = Int32Array.from({ length: L }, (_, i) => i)
-  const draws = rng.fork('order').numbers(L)
+  const draws = rng.numbers(L)
   for (let i = L - 1; i > 0; i--) {
     const j = Math.floor(draws[i]! * (i + 1))
     const held = order[i]!
     order[i] = order[j]!
     order[j] = held
   }
-  const g = rng.fork('gauss').normal([L]) // [L]
-  const squares = (g.dataSync() as Float32Array).reduce((s, v) => s + v * v, 0)
+  return tensor(
+    order.map((i) => i % h),
+    [L],
+    'int32',
+  )
+}
+
+/** @returns the projection that this stream of noise draws for `size` numbers */
+export const fastfood = (rng: Rng, d: number, size: number): Fastfood => {
+  const g = rng.fork('gauss').normal([paddedSize(d, size)]) // [L]
   const signs = rng.fork('signs').bernoulli([d], 0.5) // 0 or 1 [d]
-  return {
-    signs: sub(mul(signs, 2), 1),
-    order: tensor(
-      order.map((i) => i % h),
-      [L],
-      'int32',
-    ),
-    gauss: mul(g, 1 / Math.sqrt(size * squares)),
-  }
+  return { signs: sub(mul(signs, 2), 1), gauss: mul(g, rsqrt(mul(sum(square(g)), size))) }
 }
 
 /**
@@ -45,7 +47,7 @@ export const fastfood = (rng: Rng, d: number, size: number): Fastfood => {
  * H·B·θ repeats itself after h numbers, since θ ends before: it is as long as that, and Π takes from it. The gradient is
  * the exact adjoint. θ [d] → [D]  —  Le, Sarlos and Smola, ICML 2013
  */
-export const project = (theta: Tensor, { signs, order, gauss }: Fastfood, size: number): Tensor => {
+export const project = (theta: Tensor, { signs, gauss }: Fastfood, order: Tensor, size: number): Tensor => {
   const h = powerFrom(theta.size)
   const spread = walshHadamard(pad(mul(theta, signs), [[0, h - theta.size]])) // H·B·θ [h]
   const mixed = reshape(gatherRows(reshape(spread, [h, 1]), order), [order.size]) // Π

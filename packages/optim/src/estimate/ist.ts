@@ -50,7 +50,7 @@ const choose = (n: number, k: number): number => (k === 0 ? 1 : (n / k) * choose
 /**
  * Gradients of layers drawn by σ(−I); I grows where suppressing does no harm  —  Yao et al., arXiv:2410.11772
  *
- * Every T steps K losses more are computed, without gradients. Take it with `apart(adamw(...))`, so that the moments of the
+ * Every T steps K losses more are computed, without gradients: with T = 2 and K = 3 a step takes twice LoRA's. Take it with `apart(adamw(...))`, so that the moments of the
  * others wait, and without accumulation, since each call draws anew. The scores are read from the device at once.
  * @family lora
  */
