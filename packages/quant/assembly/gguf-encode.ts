@@ -83,6 +83,71 @@ function awayFromZero(v: v128): v128 {
   return i32x4.trunc_sat_f32x4_s(f32x4.add(t, v128.and(one, more)))
 }
 
+export function toF32(
+  x: usize,
+  rows: i32,
+  width: i32,
+  _columns: usize,
+  q: usize,
+  _scratch: usize,
+  _each: i32,
+  _thread: i32,
+): void {
+  memory.copy(q, x, (<usize>rows * <usize>width) << 2)
+}
+
+/** bits of four float16, in the low half of each lane: halves to even, at most ±65504 */
+function halfBits(v: v128): v128 {
+  const size = f32x4.pmin(f32x4.splat(65504), f32x4.abs(v))
+  const small = i32x4.sub(f32x4.add(size, f32x4.splat(0.5)), i32x4.splat(0x3f000000))
+  const odd = v128.and(i32x4.shr_u(size, 13), i32x4.splat(1))
+  const large = i32x4.sub(i32x4.shr_u(i32x4.add(i32x4.add(size, i32x4.splat(0xfff)), odd), 13), i32x4.splat(112 << 10))
+  const sign = v128.and(i32x4.shr_u(v, 16), i32x4.splat(0x8000))
+  return v128.or(sign, v128.bitselect(small, large, i32x4.lt_s(size, i32x4.splat(0x38800000))))
+}
+/** bits of four bfloat16 in the high half of each lane: halves to even, finite */
+function upperBits(v: v128): v128 {
+  const most = f32x4.splat(reinterpret<f32>(0x7f7f0000))
+  const u = f32x4.pmax(f32x4.neg(most), f32x4.pmin(most, v))
+  const odd = v128.and(i32x4.shr_u(u, 16), i32x4.splat(1))
+  return i32x4.add(i32x4.add(u, i32x4.splat(0x7fff)), odd)
+}
+
+export function toF16(
+  x: usize,
+  rows: i32,
+  width: i32,
+  _columns: usize,
+  q: usize,
+  _scratch: usize,
+  _each: i32,
+  _thread: i32,
+): void {
+  let n = rows * width
+  for (; n >= 8; n -= 8, x += 32, q += 16)
+    v128.store(q, i16x8.narrow_i32x4_u(halfBits(v128.load(x)), halfBits(v128.load(x, 16))))
+  for (; n > 0; n--, x += 4, q += 2) store<u16>(q, <u16>i32x4.extract_lane(halfBits(f32x4.splat(load<f32>(x))), 0))
+}
+
+export function toBf16(
+  x: usize,
+  rows: i32,
+  width: i32,
+  _columns: usize,
+  q: usize,
+  _scratch: usize,
+  _each: i32,
+  _thread: i32,
+): void {
+  let n = rows * width
+  for (; n >= 8; n -= 8, x += 32, q += 16) {
+    const a = upperBits(v128.load(x))
+    v128.store(q, i16x8.shuffle(a, upperBits(v128.load(x, 16)), 1, 3, 5, 7, 9, 11, 13, 15))
+  }
+  for (; n > 0; n--, x += 4, q += 2)
+    store<u16>(q, <u16>(i32x4.extract_lane(upperBits(f32x4.splat(load<f32>(x))), 0) >>> 16))
+}
+
 /** Q8_0 */
 export function toQ80(
   x: usize,
@@ -643,4 +708,77 @@ export function toIq4xs(
         }
       }
     }
+}
+
+export function toTq20(
+  x: usize,
+  rows: i32,
+  width: i32,
+  _columns: usize,
+  q: usize,
+  scratch: usize,
+  each: i32,
+  thread: i32,
+): void {
+  const codes = scratch + each * thread + CODES
+  const one = i8x16.splat(1)
+  for (let n = rows * (width >> 8); n > 0; n--, q += 66) {
+    let most = f32x4.abs(v128.load(x))
+    for (let i: usize = 16; i < 1024; i += 16) most = f32x4.pmax(most, f32x4.abs(v128.load(x + i)))
+    const d = largest(most)
+    const inverse = f32x4.splat(d ? 1 / d : 0)
+    putHalf(q + 64, d)
+    for (let i: usize = 0; i < 256; i += 16, x += 64) {
+      const a = awayFromZero(f32x4.mul(v128.load(x), inverse))
+      const b = awayFromZero(f32x4.mul(v128.load(x, 16), inverse))
+      const c = awayFromZero(f32x4.mul(v128.load(x, 32), inverse))
+      const e = awayFromZero(f32x4.mul(v128.load(x, 48), inverse))
+      const w = i8x16.narrow_i16x8_s(i16x8.narrow_i32x4_s(a, b), i16x8.narrow_i32x4_s(c, e))
+      v128.store(codes + i, i8x16.add(w, one))
+    }
+    putTwos(codes, q)
+  }
+}
+
+/** of the 4-bit floats times d the first that is nearest to x, by code */
+function smallCode(x: v128, d: f32): v128 {
+  let code = i32x4.splat(0)
+  let least = f32x4.abs(x)
+  for (let c = 1; c < 16; c++) {
+    const m = c & 7
+    // 0, 1, 2, 3, 4, 6, 8, 12
+    const size = <f32>(m < 2 ? m : (2 + (m & 1)) << ((m >> 1) - 1))
+    const gap = f32x4.abs(f32x4.sub(f32x4.splat((c > 7 ? -size : size) * d), x))
+    const nearer = f32x4.lt(gap, least)
+    code = v128.bitselect(i32x4.splat(c), code, nearer)
+    least = v128.bitselect(gap, least, nearer)
+  }
+  return code
+}
+
+export function toMxfp4(
+  x: usize,
+  rows: i32,
+  width: i32,
+  _columns: usize,
+  q: usize,
+  _scratch: usize,
+  _each: i32,
+  _thread: i32,
+): void {
+  for (let n = rows * (width >> 5); n > 0; n--, q += 17, x += 128) {
+    let most = f32x4.abs(v128.load(x))
+    for (let i: usize = 16; i < 128; i += 16) most = f32x4.pmax(most, f32x4.abs(v128.load(x + i)))
+    const e = max<i32>(0, min<i32>(254, <i32>(reinterpret<u32>(largest(most)) >> 23) - 2))
+    const d = reinterpret<f32>(e < 2 ? 0x200000 << e : (e - 1) << 23)
+    store<u8>(q, <u8>e)
+    for (let i: usize = 0; i < 16; i += 4) {
+      const low = smallCode(v128.load(x + (i << 2)), d)
+      const both = v128.or(low, i32x4.shl(smallCode(v128.load(x + (i << 2), 64), d), 4))
+      v128.store8_lane(q + i, both, 0, 1)
+      v128.store8_lane(q + i, both, 4, 2)
+      v128.store8_lane(q + i, both, 8, 3)
+      v128.store8_lane(q + i, both, 12, 4)
+    }
+  }
 }
