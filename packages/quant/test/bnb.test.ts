@@ -219,7 +219,7 @@ describe('what cannot be', () => {
     )
     await expect(toBnb('p', packed(int8() as Codec, w), nf4() as Codec)).rejects.toThrow(/'int8', not 'nf4'/)
     expect(() => nf4({ block: 48 })).toThrow(/block must be .* found 48/)
-    expect(() => int8({ per: 'column' as never })).toThrow(/per must be 'row'/)
+    expect(() => int8({ per: 'column' as never })).toThrow(/per must be 'tensor', 'row'/)
     expect(() => nf4().rows!(nf4().encode(w), w.shape, tensor([4], [1], 'int32'))).toThrow(/index 4 is outside 0\.\.3/)
   })
 

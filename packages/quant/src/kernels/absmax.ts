@@ -1,5 +1,10 @@
 import type { Tensor } from '@weftjs/tensor'
+import { addressOf, inParts } from '@weftjs/tensor/heap'
+import * as module from '../wasm/encode.generated.ts'
 import { loopKernel } from './loop.ts'
+
+/** numbers that are worth a thread */
+const PART = 2 ** 17
 
 const kernel = loopKernel<{ block: number; n: number }>({
   name: 'BlockAbsmax',
@@ -14,6 +19,13 @@ const kernel = loopKernel<{ block: number; n: number }>({
       }
       out[b] = most
     }
+  },
+  module,
+  heap: (_, [x], out, { block, n }) => {
+    const [ax, ay] = [addressOf(x!), addressOf(out)]
+    inParts(module, 'absmax', { n: out.size, least: Math.ceil(PART / block) }, (from, count) => [
+      ...[ax, block, n, from, from + count, ay],
+    ])
   },
   wgsl: {
     inputs: ['X'],
@@ -45,6 +57,13 @@ const nonFinite = loopKernel<{ stretch: number; n: number }>({
         return
       }
     }
+  },
+  module,
+  heap: (_, [x], out, { stretch, n }) => {
+    const [ax, ay] = [addressOf(x!), addressOf(out)]
+    inParts(module, 'oddIn', { n: out.size, least: Math.ceil(PART / stretch) }, (from, count) => [
+      ...[ax, stretch, n, from, from + count, ay],
+    ])
   },
   wgsl: {
     inputs: ['X'],

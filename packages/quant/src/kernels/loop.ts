@@ -107,7 +107,8 @@ export const loopKernel = <A extends Attrs>({
         const inputs = list(named)
         const ours = heap && routines(module)
         if (ours) {
-          const y = output(shape(attrs, sizes(inputs)))
+          const to = shape(attrs, sizes(inputs))
+          const y = dtype === 'float32' ? output(to) : fill(to, 0, dtype)
           heap(ours, inputs, y, attrs)
           return y
         }

@@ -1,5 +1,6 @@
 import { type Tensor, tensor1d, tidy } from '@weftjs/tensor'
-import { addressOf } from '@weftjs/tensor/heap'
+import { addressOf, heapBytes, inParts, output } from '@weftjs/tensor/heap'
+import * as encoding from '../wasm/encode.generated.ts'
 import { bytesOf, checkRow, decodeTo, loopKernel, type Values } from './loop.ts'
 
 /** A code book: `levels[code]` for every code, 16 of them (two codes a byte, the first in the high half) or 256. */
@@ -45,27 +46,72 @@ const nearest = (midpoints: Values, v: number): number => {
   return lo
 }
 
-const encodeKernel = loopKernel<{ n: number; block: number; count: number }>({
+/** numbers that are worth a thread */
+const PART = 2 ** 16
+
+interface Encoding extends Readonly<Record<string, number>> {
+  readonly n: number
+  readonly block: number
+  readonly count: number
+}
+const encode = ([x, scale, midpoints, order]: readonly Values[], out: Values, { n, block, count }: Encoding): void => {
+  const bytes = bytesOf(out)
+  const zero = order![nearest(midpoints!, 0)]!
+  for (let b = 0, from = 0; from < n; b++, from += block) {
+    const s = Math.max(scale![b]!, SMALLEST)
+    const end = Math.min(from + block, n)
+    const inverse = Math.fround(1 / s)
+    // bitsandbytes divides in a short last block, and multiplies by the inverse elsewhere
+    const short = end - from < block
+    for (let i = from; i < end; i++) {
+      const v = Math.fround(short ? x![i]! / s : x![i]! * inverse)
+      const code = order![nearest(midpoints!, Math.min(1, Math.max(-1, v)))]!
+      if (count === 16) bytes[i >> 1]! |= i & 1 ? code : code << 4
+      else bytes[i] = code
+    }
+  }
+  if (count === 16 && n % 2) bytes[n >> 1]! |= zero
+}
+/** middles, each four times, and the codes in rising order, as the routine reads them */
+const tablesOf = (midpoints: Values, order: Values): Uint8Array => {
+  const tables = new Uint8Array(256)
+  new Float32Array(tables.buffer).set(Float32Array.from({ length: 60 }, (_, i) => midpoints[i >> 2]!))
+  tables.set(Uint8Array.from(order), 240)
+  return tables
+}
+
+const encodeKernel = loopKernel<Encoding>({
   name: 'TableEncode',
   dtype: 'int32',
   shape: ({ n, count }) => [Math.ceil(n / (count === 16 ? 8 : 4))],
-  run: ([x, scale, midpoints, order], out, { n, block, count }) => {
-    const bytes = bytesOf(out)
-    const zero = order![nearest(midpoints!, 0)]!
-    for (let b = 0, from = 0; from < n; b++, from += block) {
-      const s = Math.max(scale![b]!, SMALLEST)
-      const end = Math.min(from + block, n)
-      const inverse = Math.fround(1 / s)
-      // bitsandbytes divides in a short last block, and multiplies by the inverse elsewhere
-      const short = end - from < block
-      for (let i = from; i < end; i++) {
-        const v = Math.fround(short ? x![i]! / s : x![i]! * inverse)
-        const code = order![nearest(midpoints!, Math.min(1, Math.max(-1, v)))]!
-        if (count === 16) bytes[i >> 1]! |= i & 1 ? code : code << 4
-        else bytes[i] = code
-      }
+  run: encode,
+  module: encoding,
+  heap: (_, inputs, out, attrs) => {
+    const { n, block, count } = attrs
+    const place = output([64])
+    const view = (t: Tensor, from = 0, length = t.size - from): Values => {
+      const { buffer, byteOffset } = heapBytes(addressOf(t) + 4 * from, 4 * length)
+      return t.dtype === 'int32'
+        ? new Int32Array(buffer, byteOffset, length)
+        : new Float32Array(buffer, byteOffset, length)
     }
-    if (count === 16 && n % 2) bytes[n >> 1]! |= zero
+    const [x, scale, midpoints, order] = inputs as [Tensor, Tensor, Tensor, Tensor]
+    const full = count === 16 && block % 16 === 0 ? Math.floor(n / block) : 0
+    heapBytes(addressOf(place), 256).set(full ? tablesOf(view(midpoints), view(order)) : new Uint8Array(256))
+    const [ax, as, at, aq] = [addressOf(x), addressOf(scale), addressOf(place), addressOf(out)]
+    if (full)
+      inParts(encoding, 'nearest16', { n: full, least: Math.ceil(PART / block) }, (from, blocks) => [
+        ...[ax, as, at, block, SMALLEST, from, from + blocks, aq],
+      ])
+    place.dispose()
+    const left = n - full * block
+    // of what is left, and of tables of 256 levels
+    if (left)
+      encode(
+        [view(x, full * block), view(scale, full), view(midpoints), view(order)],
+        view(out, (full * block) / (count === 16 ? 8 : 4)),
+        { ...attrs, n: left },
+      )
   },
   wgsl: {
     inputs: ['X', 'S', 'M', 'O'],
