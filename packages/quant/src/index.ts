@@ -31,6 +31,7 @@ export {
   toBnb,
 } from './formats/bnb.ts'
 export type { Names, PackedFormat, PackedWriter } from './formats/format.ts'
+export { fromGptq, type GptqFormatOptions, gptqWriter } from './formats/gptq.ts'
 export { fromHqq, toHqq } from './formats/hqq.ts'
 export { type Fp4Options, fp4 } from './fp4.ts'
 export { type Fp8Options, type Fp8Parts, fp8 } from './fp8.ts'

@@ -1,5 +1,5 @@
-import { cholesky, matrix } from '@weftjs/tensor/linalg'
 import { codeOf, fitGrid, type Grid, valueAt } from './grid.ts'
+import { inverseFactor } from './hessian.ts'
 
 export interface GptqOptions extends Grid {
   /** columns that share a scale, a divisor of their number */
@@ -53,60 +53,6 @@ export const sortedInGroups = (order: Int32Array, group: number): Int32Array => 
   return sorted
 }
 
-/** X = L⁻¹, both lower triangular, row by row; four rows of X at a time */
-const lowerInverse = (l: Float64Array, n: number): Float64Array => {
-  const x = new Float64Array(n * n)
-  for (let i = 0; i < n; i++) {
-    const at = i * n
-    let j = 0
-    for (; j + 3 < i; j += 4) {
-      const [a, b, c, d] = [l[at + j]!, l[at + j + 1]!, l[at + j + 2]!, l[at + j + 3]!]
-      const [p, q, r, s] = [j * n, (j + 1) * n, (j + 2) * n, (j + 3) * n]
-      for (let k = 0; k <= j + 3; k++) x[at + k]! -= a * x[p + k]! + b * x[q + k]! + c * x[r + k]! + d * x[s + k]!
-    }
-    for (; j < i; j++) for (let k = 0; k <= j; k++) x[at + k]! -= l[at + j]! * x[j * n + k]!
-    const pivot = 1 / l[at + i]!
-    for (let k = 0; k < i; k++) x[at + k]! *= pivot
-    x[at + i] = pivot
-  }
-  return x
-}
-
-/**
- * U upper triangular with UᵀU = (H + damp·mean·I)⁻¹, its columns in the order given. With J the reversal, JHJ = LLᵀ and
- * U = J·L⁻¹·J: one factorization, and H is never inverted. Inputs that are always 0 count as 1, and not in the mean.
- */
-const factor = (h: ArrayLike<number>, n: number, order: Int32Array, dead: Uint8Array, damp: number): Float64Array => {
-  let [sum, live] = [0, 0]
-  for (let i = 0; i < n; i++)
-    if (!dead[i]) {
-      sum += h[i * n + i]!
-      live++
-    }
-  const mean = live ? sum / live : 1
-  // near 1, so that no statistic is too small or too large to be squared
-  const a = new Float64Array(n * n)
-  for (let i = 0; i < n; i++) {
-    const row = order[n - 1 - i]! * n
-    for (let j = 0; j <= i; j++) a[i * n + j] = h[row + order[n - 1 - j]!]! / mean
-  }
-  for (let i = 0; i < n; i++) if (dead[order[n - 1 - i]!]) a[i * n + i] = 1
-  const diagonal = Float64Array.from({ length: n }, (_, i) => a[i * n + i]!)
-  for (let share = damp; ; share = Math.max(2 * share, 0.01)) {
-    for (let i = 0; i < n; i++) a[i * n + i] = diagonal[i]! + share
-    try {
-      const x = lowerInverse(cholesky(matrix(n, n, a)).data, n)
-      return x.reverse() // J·X·J
-    } catch (error) {
-      if (share >= 0.5)
-        throw new Error(
-          `gptq: E[x·xᵀ] [${n}, ${n}] is not positive definite, even with ${share.toPrecision(2)} of its mean diagonal added; calibrate with more text, or look for what spoils its activations`,
-          { cause: error },
-        )
-    }
-  }
-}
-
 /** rows of W that are worked on together, and columns whose errors are spread together */
 const [TILE, BLOCK] = [16, 128]
 
@@ -131,7 +77,7 @@ export const solveGptq = (
   const groups = n / group
   const dead = Uint8Array.from({ length: n }, (_, i) => Number(!(h[i * n + i]! > 0)))
   const order = actOrder ? fallingOrder(h, n) : Int32Array.from({ length: n }, (_, i) => i)
-  const u = factor(h, n, order, dead, damp)
+  const u = inverseFactor(h, n, order, dead, damp)
   const moved = actOrder && !staticGroups && groups > 1
   /** where a column is stored, by its turn */
   const stored = moved ? sortedInGroups(order, group) : undefined
