@@ -2,6 +2,8 @@ export { type AffineOptions, type AffineParts, affine, type Zeros } from './affi
 export { type AqlmOptions, type AqlmParts, aqlm } from './aqlm.ts'
 export { bf16 } from './bf16.ts'
 export { type BinaryOptions, type BinaryParts, binary } from './binary.ts'
+export { type Mixed, type MixedOptions, mixed } from './choose/mixed.ts'
+export { mostSensitive, type Sensitivity, type SensitivityOptions, sensitivity } from './choose/sensitivity.ts'
 export { type CompeftOptions, type CompeftParts, compeft } from './compeft.ts'
 export {
   type Compeft,
@@ -57,3 +59,5 @@ export { type OutliersOptions, type OutliersParts, outliers } from './outliers.t
 export { type CodecFor, type QuantizeOptions, quantize, type See, type Which } from './quantize.ts'
 export { type State4Options, type State4Parts, state4 } from './state4.ts'
 export { type TernaryOptions, type TernaryParts, ternary } from './ternary.ts'
+export { type FakeQuantOptions, type FakeQuantState, fakeQuant } from './train/fake-quant.ts'
+export { type PvOptions, type PvState, pv } from './train/pv.ts'

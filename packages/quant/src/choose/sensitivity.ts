@@ -1,0 +1,129 @@
+import type { Codec, Network, Seen, Tensor2D, Weight } from '@weftjs/spec'
+import { matMul, mul, sub, sum, tidy } from '@weftjs/tensor'
+import { matchNames, packed } from '@weftjs/weight'
+import { bitsPerWeight } from '../kernels/layout.ts'
+import type { Which } from '../quantize.ts'
+
+/** What a matrix loses in a format. */
+export interface Sensitivity {
+  readonly name: string
+  readonly codec: Codec<any>
+  /** by how much the measure rises, or the error */
+  readonly loss: number
+  /** a weight, scales included */
+  readonly bits: number
+  /** numbers of the matrix */
+  readonly weights: number
+}
+export interface SensitivityOptions<N> {
+  /** default: every matrix of the blocks */
+  readonly at?: Which
+  readonly skip?: Which
+  /**
+   * Any measure of a network in which one matrix is packed: KL to the whole one, a loss. What it says of the whole network is
+   * subtracted. Without it the error is measured where it arises, in the outputs of the matrix, or in the matrix itself.
+   */
+  readonly measure?: (network: N, name: string | undefined) => number | Promise<number>
+  /** what a calibration pass saw: for codecs that calibrate, and `moment` for errors in outputs */
+  readonly seen?: Readonly<Record<string, Seen>>
+  /** errors as a share of what the matrix gives, so that sites of different sizes compare */
+  readonly relative?: boolean
+  readonly signal?: AbortSignal
+  readonly onProgress?: (done: { readonly name: string; readonly pairs: number; readonly of: number }) => void
+}
+
+const test = (which: Which): ((name: string) => boolean) => (typeof which === 'function' ? which : matchNames(which))
+
+/** E‖(Q − W)·x‖²/out, from E[x·xᵀ] where it was seen, else mean (Q − W)²; relative to the same of W if asked */
+const errorOf = (w: Tensor2D, q: Tensor2D, seen: Seen | undefined, relative: boolean): number => {
+  const moment = seen && (seen.get('moment') as Tensor2D)
+  const size = (m: Tensor2D): number => sum(mul(moment ? matMul(m, moment) : m, m)).dataSync()[0]!
+  const lost = size(sub(q, w) as Tensor2D)
+  const [out, input] = w.shape
+  if (relative) return lost / (size(w) || 1)
+  return lost / (moment ? out : out * input)
+}
+
+/** does the format take a matrix of this shape? */
+const fits = (codec: Codec<any>, shape: readonly [number, number]): boolean => {
+  try {
+    codec.layout?.(shape)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/**
+ * Each matrix alone in each of the formats, and what the network loses by it: where bits matter, and what is worth tuning.
+ * One matrix is packed at a time, and gone before the next. Formats that cannot take a matrix are left out for it.
+ * @throws Error where none can, where nothing matches, and for a measure that is not a number
+ */
+export const sensitivity = async <N extends Network<object>>(
+  network: N,
+  candidates: Codec<any> | readonly Codec<any>[],
+  { at = 'blocks.**', skip = [], measure, seen = {}, relative = false, signal, onProgress }: SensitivityOptions<N> = {},
+): Promise<readonly Sensitivity[]> => {
+  const codecs: readonly Codec<any>[] = 'encode' in candidates ? [candidates] : candidates
+  const [wanted, unwanted] = [test(at), test(skip)]
+  const names = Object.keys(network.weights).filter((n) => wanted(n) && !unwanted(n))
+  if (!names.length || !codecs.length)
+    throw new Error(
+      `sensitivity: ${names.length} weights match and ${codecs.length} codecs are given; both must be some`,
+    )
+  const asked = async (net: N, name?: string): Promise<number> => {
+    const found = await measure!(net, name)
+    if (Number.isFinite(found)) return found
+    throw new Error(`${name ?? 'the whole network'}: the measure is ${found}; give one that is a finite number`)
+  }
+  const before = measure ? await asked(network) : 0
+  const found: Sensitivity[] = []
+  let pairs = 0
+  for (const name of names) {
+    const weight = network.weights[name]!
+    const able = codecs.filter((c) => fits(c, weight.shape))
+    if (!able.length)
+      throw new Error(
+        `${name}: none of ${codecs.map((c) => c.name).join(', ')} takes [${weight.shape}]; add one, or "skip" it`,
+      )
+    for (const codec of able) {
+      signal?.throwIfAborted()
+      const trial = packedAlone(codec, weight, seen[name])
+      try {
+        const bits = bitsPerWeight(codec, weight.shape) ?? countOf(trial)
+        const loss = measure
+          ? (await asked({ ...network, weights: { ...network.weights, [name]: trial } }, name)) - before
+          : (tidy(() => errorOf(weight.dense(), trial.dense(), seen[name], relative) as never) as unknown as number)
+        found.push({ name, codec, loss, bits, weights: weight.shape[0] * weight.shape[1] })
+      } finally {
+        for (const t of Object.values(trial.parts)) t.dispose()
+      }
+      onProgress?.({ name, pairs: ++pairs, of: names.length * codecs.length })
+      await new Promise((resolve) => setTimeout(resolve))
+    }
+  }
+  return found
+}
+
+const packedAlone = (codec: Codec<any>, weight: Weight, seen: Seen | undefined): Weight => {
+  let made: Weight
+  tidy(() => {
+    made = packed(codec, weight.dense(), seen)
+    return made.parts as never
+  })
+  return made!
+}
+const countOf = ({ parts, shape }: Weight): number =>
+  (32 * Object.values(parts).reduce((n, t) => n + t.size, 0)) / (shape[0] * shape[1])
+
+/**
+ * The share of matrices that lose the most, at the least one: what is worth tuning when the rest stays as it is, as
+ * `at` of an adapter or `train` of dense ones. Each counts by the format in which it loses the most.
+ */
+export const mostSensitive = (measured: readonly Sensitivity[], share: number): readonly string[] => {
+  if (!(share > 0 && share <= 1)) throw new Error(`mostSensitive: share must be in (0, 1], found ${share}`)
+  const worst = new Map<string, number>()
+  for (const { name, loss } of measured) worst.set(name, Math.max(loss, worst.get(name) ?? Number.NEGATIVE_INFINITY))
+  const order = [...worst].sort(([, a], [, b]) => b - a)
+  return order.slice(0, Math.ceil(share * order.length)).map(([name]) => name)
+}
