@@ -52,6 +52,8 @@ export interface Fields {
   uniform(key: string): number | undefined
   numbers(key: string): readonly number[] | undefined
   texts(key: string): readonly string[] | undefined
+  /** a list of booleans; undefined where there is something else, or nothing */
+  flags(key: string): readonly boolean[] | undefined
   fail(key: string, found: string): never
 }
 
@@ -87,6 +89,10 @@ export const fieldsOf = (metadata: GgufMetadata, fail: (found: string) => never)
     },
     numbers,
     texts: (key) => list(key, 'string') as readonly string[] | undefined,
+    flags: (key) => {
+      const field = metadata.get(key)
+      return field?.type === 'array' && field.of === 'bool' ? (field.value as readonly boolean[]) : undefined
+    },
     fail: wrong,
   }
 }

@@ -29,7 +29,7 @@ export const isText = (text: string): boolean => !/\p{Surrogate}/u.test(text)
 const guess = (head: Uint8Array): string => {
   const text = String.fromCharCode(...head)
   if (text.startsWith('PK') || head[0] === 0x80) return 'this looks like a PyTorch pickle: convert it to safetensors'
-  if (text.startsWith('GGUF')) return 'this looks like a GGUF file: convert it to safetensors'
+  if (text.startsWith('GGUF')) return 'this looks like a GGUF file: open it with ggufFolder of @weftjs/quant'
   if (text.startsWith('version ')) return 'this looks like a Git LFS pointer: run `git lfs pull`'
   if (text.trimStart().startsWith('<')) return 'this looks like an HTML page: check the address and the access token'
   if (text.trimStart().startsWith('{')) return 'this looks like JSON: choose a .safetensors file'
