@@ -138,11 +138,11 @@ XLORA = {
 
 
 def xlora(name):
-    """Two LoRAs, then the gate over them, each in a folder of its own."""
+    """A gate, and two LoRAs in folders of its own, as PEFT has several adapters."""
     base = "llama3"
     seed(11)
     g = torch.Generator().manual_seed(zlib.crc32(name.encode()) % 100000)
-    folder = FIXTURES / "peft" / "mixtures" / name
+    folder = FIXTURES / "peft" / name
     shutil.rmtree(folder, ignore_errors=True)
     for i, r in enumerate((2, 3)):
         model = get_peft_model(load(base), LoraConfig(task_type="CAUSAL_LM", r=r, lora_alpha=2 * r + i, target_modules=["q_proj", "down_proj"]))
@@ -163,16 +163,14 @@ def xlora(name):
         base_logits = load(base)(x).logits
     model.peft_config["default"].base_model_name_or_path = base
     model.peft_config["default"].adapters = {"0": "0", "1": "1"}
-    model.save_pretrained(folder / "gate")
-    (folder / "gate" / "README.md").unlink(missing_ok=True)
-    # PEFT 0.21 takes the numbers in "layers.0" for names of adapters, and leaves these layers out: put them back
+    config.inference_mode = True
+    config.save_pretrained(folder)
+    # save_pretrained of PEFT 0.21 takes the numbers in "layers.0" for names of adapters, and leaves these layers out
     gate = {k: v.detach().clone() for k, v in model.state_dict().items() if "internal_xlora_classifier" in k}
-    save_file(gate, folder / "gate" / "adapter_model.safetensors", metadata={"format": "pt"})
-    for i in ("0", "1"):
-        shutil.rmtree(folder / "gate" / i)
+    save_file(gate, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     write(folder / "reference.safetensors", {"input_ids": x, "logits": logits, "gates": gates}, made_by="tools/reference/adapters_others.py", base=base, **versions("peft"))
     print(sorted(str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file()))
-    tell(name, base, folder / "gate", (logits - base_logits).abs().max().item())
+    tell(name, base, folder, (logits - base_logits).abs().max().item())
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ export {
 } from './operations/to-lora.ts'
 export { peftBase, replicationOf, type Surgeries } from './peft/base.ts'
 export { type Formats, formatOf, type PeftConfig, peftConfig, readPeftConfig } from './peft/config.ts'
-export type { Field, Held, Layout, Part, PeftFormat } from './peft/format.ts'
+export type { Field, Folders, Held, Layout, Part, PeftFormat } from './peft/format.ts'
 export { formats } from './peft/formats/index.ts'
 export {
   type Attached,
@@ -109,7 +109,7 @@ export {
   type PeftTensor,
   peftTensors,
 } from './peft/load.ts'
-export { adapterNames, namedAdapter } from './peft/named.ts'
+export { adapterNames, namedAdapter, withAdapters } from './peft/named.ts'
 export { PEFT_CONFIG, PEFT_PREFIX, PEFT_STEM, PEFT_TENSORS } from './peft/names.ts'
 export { type Make, nativeMethod } from './peft/native.ts'
 export { peftConfigOf, type SavePeftOptions, savePeft, toPeft } from './peft/save.ts'

@@ -137,9 +137,9 @@ export const xLora = (options: XLoraOptions = {}): Adapter<XLoraState> => {
       const { site, scratch } = ctx
       const gates = scratch.get(GATES)
       if (site.kind === 'model') {
-        if (ctx.extend)
-          throw new Error(`x-lora reads a text twice, and a cache holds it once; generate without a cache`)
-        untaped(() => next(x))
+        const alone = (): unknown => untaped(() => next(x))
+        if (ctx.aside) ctx.aside(alone)
+        else alone()
         const hidden = scratch.get(HIDDEN)
         if (!hidden) throw new Error('x-lora: no hidden states were seen; put it on "norm", too')
         scratch.set(GATES, gate(hidden, state, ctx))

@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest'
 import { peftConfig, peftTargets, peftTrained } from '../src/index.ts'
 import { loraScale } from '../src/lora.ts'
 import { format } from '../src/peft/formats/lora.ts'
-import { peftOptions } from '../src/peft/load.ts'
+import { peftOptions } from '../src/peft/meaning.ts'
 import { fixtures, model } from './fixture.ts'
 
 await cpu()

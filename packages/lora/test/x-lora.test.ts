@@ -1,27 +1,9 @@
-import { attach, sitesOf, tunedOf } from '@weftjs/model'
-import { rng, tensor } from '@weftjs/tensor'
-import { nodeFolder } from '@weftjs/tensor/checkpoint/file'
+import { attach, score } from '@weftjs/model'
+import { add, mapParams, rng, tensor } from '@weftjs/tensor'
 import { describe, expect, it } from 'vitest'
-import { xLoraFromPeft } from '../src/peft/x-lora.ts'
 import { xLora } from '../src/x-lora.ts'
-import { distance, fixtures, intsOf, model, safetensors } from './fixture.ts'
+import { distance } from './fixture.ts'
 import { network } from './one.ts'
-
-const folder = (name: string, part: string) => nodeFolder(`${fixtures}peft/mixtures/${name}/${part}`)
-
-describe.each(['xlora', 'xlora-top', 'xlora-first'])('%s, gated by PEFT', (name) => {
-  it("gives PEFT's logits", async () => {
-    const base = await model('llama3')
-    const found = await xLoraFromPeft(folder(name, 'gate'), [folder(name, '0'), folder(name, '1')], sitesOf(base))
-    const tuned = attach(base, [found.attachment], rng(0))
-    expect(Object.keys(found.params).sort()).toEqual(Object.keys(tuned.params).sort())
-    for (const n of Object.keys(found.params)) expect(found.params[n]!.shape).toEqual(tuned.params[n]!.shape)
-    const whole = tunedOf({ ...tuned, constants: { ...tuned.constants, ...found.constants } })
-    const reference = await safetensors(`peft/mixtures/${name}/reference.safetensors`)
-    const { logits } = whole.forward(found.params, { ids: await intsOf(reference, 'input_ids') })
-    expect(distance(await logits.data(), await reference.floats('logits'))).toBeLessThan(1e-4)
-  })
-})
 
 describe('x-lora', () => {
   const at = ['model', 'norm', 'head', 'blocks.*.attn.{q,v}']
@@ -35,16 +17,24 @@ describe('x-lora', () => {
     expect(distance(a, b)).toBeLessThan(1e-5)
   })
 
+  it.each([{}, { layerwise: true, first: 0.3, top: 1 }])(
+    'means the same while a text is generated, %j',
+    async (options) => {
+      const tuned = attach(network, [{ adapter: xLora({ rank: 2, trainExperts: true, ...options }), at }], rng(1))
+      const params = mapParams(tuned.params, (p, n) => add(p, rng(2).fork(n).normal(p.shape, 0.5)))
+      const whole = await tuned.forward(params, { ids }).logits.data()
+      const parts = await score(tuned, params, [1, 2, 3, 4], { chunk: 1, logits: true })
+      expect(distance(parts.logits!.data, whole)).toBeLessThan(1e-4)
+      const plain = await attach(network, [], rng(0)).forward({}, { ids }).logits.data()
+      expect(distance(plain, whole)).toBeGreaterThan(0.1)
+    },
+  )
+
   it('says where it must stand, and what does not fit', async () => {
     expect(() => attach(network, [{ adapter: xLora(), at: 'blocks.*.attn.q' }], rng(1))).toThrow(
       'blocks.0.attn.q: x-lora reads the hidden states of a first pass; put it on "model", "norm" and "head"',
     )
     expect(() => xLora({ experts: 2, top: 3 })).toThrow('x-lora: top 3 exceeds the 2 experts')
     expect(() => xLora({ experts: 3, alpha: [1, 2] })).toThrow('3 experts have 2 values of alpha')
-    const base = await model('llama3')
-    await expect(xLoraFromPeft(folder('xlora', 'gate'), [folder('xlora', '0')], sitesOf(base))).rejects.toThrow(
-      'names 2 adapters, and 1 folders were given',
-    )
-    await expect(xLoraFromPeft(folder('xlora', '0'), [], sitesOf(base))).rejects.toThrow('peft_type must be "XLORA"')
   })
 })

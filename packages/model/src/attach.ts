@@ -138,6 +138,13 @@ export const tunedOf = (binding: Binding): Tuned => {
         `rows: the batch has ${count} rows, and adapters are named for ${rows.length}; name them for each`,
       )
     const past = cache?.length ?? 0
+    let beside = false
+    const lanes: Cache | undefined = cache && {
+      get length() {
+        return cache.length
+      },
+      extend: (layer, k, v) => cache.extend(beside ? `aside.${layer}` : layer, k, v),
+    }
     let given = inputs
     let penalty: Scalar | undefined
     const all = { ...constants, ...values }
@@ -187,6 +194,14 @@ export const tunedOf = (binding: Binding): Tuned => {
             },
             ...(cache && {
               past,
+              aside: (pass) => {
+                beside = true
+                try {
+                  return pass()
+                } finally {
+                  beside = false
+                }
+              },
               extend: (name, k, v) => {
                 // the cache has a place for every row of the batch
                 const [all, own] = part
@@ -258,7 +273,7 @@ export const tunedOf = (binding: Binding): Tuned => {
     const active = groups?.map((g) => g.chosen) ?? [chosen(adapters)]
     const hooks = groups ? byRows(groups) : hooksOf(active[0]!, contextsFor())
     const balance = balancing(network.config, { factor, training, again, inputs })
-    const { hidden, head } = transformer(network.config, balance ? { ...hooks, ...balance.with(hooks) } : hooks, cache)
+    const { hidden, head } = transformer(network.config, balance ? { ...hooks, ...balance.with(hooks) } : hooks, lanes)
     // read when the loss is made: the head, too, may add to it
     const withPenalty = (pass: Omit<Pass, 'penalty'>): Pass => ({
       ...pass,

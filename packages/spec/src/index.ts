@@ -202,6 +202,11 @@ export interface RunContext {
    * its own at this site, behind those of earlier tokens, and gives all of them back [B, G, K, S].
    */
   extend?(name: string, k: Tensor, v: Tensor): { k: Tensor; v: Tensor }
+  /**
+   * Given while a text is generated: another pass of the model over the same tokens, whose keys and values are kept aside
+   * of those of the pass that counts.
+   */
+  aside?<T>(pass: () => T): T
 }
 
 export interface PartLayout {

@@ -137,7 +137,10 @@ export const readPeftConfig = async (folder: Folder, options: Formats = {}): Pro
     throw new Error(`${folder.name}/${PEFT_CONFIG}: not valid JSON (${(error as Error).message}); download it again`)
   }
   try {
-    return peftConfig(value, options)
+    const config = peftConfig(value, options)
+    const { folders } = formatOf(config, options)
+    if (!folders) return config
+    return { ...config, ...(await folders.read(config, folder, (f, formats) => readPeftConfig(f, { formats }))) }
   } catch (error) {
     throw new Error(`${folder.name}/${(error as Error).message}`)
   }

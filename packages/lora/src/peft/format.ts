@@ -6,8 +6,11 @@
  * of testkit/fixtures/peft to its reference.safetensors (input_ids, logits).
  */
 import type { Adapter, Config, Params, Site, Tensor } from '@weftjs/spec'
+import type { Folder, Sink } from '@weftjs/tensor/checkpoint'
 import type { Beside } from './beside.ts'
 import type { PeftConfig } from './config.ts'
+import type { Attached, Loaded } from './load.ts'
+import type { SavePeftOptions, savePeft } from './save.ts'
 
 /** One adapter at one site with its tensors, trained and fixed. */
 export interface Held {
@@ -108,8 +111,30 @@ export interface PeftFormat {
   ) => readonly Stack[]
   /** the name that patterns of the config see, where that is not the module's */
   readonly named?: (site: Site) => string | undefined
+  /** where one config and one file do not hold it: a mixture of adapters that have folders of their own */
+  readonly folders?: Folders
   /** the sites that a config adapts, where PEFT does not choose them by target_modules among the modules with a matrix */
   readonly targets?: (config: PeftConfig, sites: readonly Site[]) => readonly Site[]
+}
+
+/** How a method is read and written that lies in several folders. */
+export interface Folders {
+  /** what the configs of the other folders add to the one that was read */
+  read(
+    config: PeftConfig,
+    folder: Folder,
+    readConfig: (folder: Folder, formats: readonly PeftFormat[]) => Promise<PeftConfig>,
+  ): Promise<Readonly<Record<string, unknown>>>
+  load(config: PeftConfig, folder: Folder, tuned: Attached): Promise<Loaded>
+  save(to: {
+    readonly format: PeftFormat
+    readonly sink: (file: string) => Sink | Promise<Sink>
+    readonly tuned: Attached
+    readonly params: Params
+    readonly options: SavePeftOptions
+    readonly savePeft: typeof savePeft
+    readonly writeConfig: (sink: Sink, config: Readonly<Record<string, unknown>>) => Promise<void>
+  }): Promise<PeftConfig>
 }
 
 const isNumber = (v: unknown): v is number => typeof v === 'number' && Number.isFinite(v)

@@ -1,16 +1,16 @@
-import type { Adapter, Config, Network, Params, Site } from '@weftjs/spec'
+import type { Adapter, Network, Params, Site } from '@weftjs/spec'
 import { keep, reshape, tensor, tidy, transpose } from '@weftjs/tensor'
 import { type Checkpoint, CheckpointError, type Folder, openCheckpoint } from '@weftjs/tensor/checkpoint'
-import { exactly, patterned } from '../shared/pattern.ts'
 import { under } from '../shared/under.ts'
 import { mustHaveLayers } from './base.ts'
 import { besides, parted, saysBeside } from './beside.ts'
 import { type Formats, formatOf, type PeftConfig, readPeftConfig } from './config.ts'
-import { type Field, type Held, type Layout, type Part, type PeftFormat, type Stack, shaped, turned } from './format.ts'
+import { type Held, type Layout, type Part, type PeftFormat, type Stack, shaped, turned } from './format.ts'
 import { formats as known } from './formats/index.ts'
+import { alike, meaningOf, peftOptions, targetsOf } from './meaning.ts'
 import { PEFT_PREFIX, PEFT_STEM } from './names.ts'
 import { native } from './native.ts'
-import { peftTargets, peftTrained, tableOf } from './target.ts'
+import { peftTrained, tableOf } from './target.ts'
 
 /** One adapter at one site, as `attach` binds it. */
 export interface AttachedAt {
@@ -41,57 +41,6 @@ export interface FromPeft<N extends Network<object>> {
   readonly attachments: readonly [AttachedBy, ...AttachedBy[]]
   readonly options: { readonly train?: readonly string[] }
 }
-
-/** the sites that a config adapts, by its format's rules */
-export const targetsOf = (format: PeftFormat, config: PeftConfig, sites: readonly Site[]): readonly Site[] =>
-  format.targets?.(config, sites) ?? peftTargets(config, sites)
-
-/** our options for a PEFT config on the sites it targets: patterns become exact names of sites */
-export const peftOptions = (format: PeftFormat, config: PeftConfig, targets: readonly Site[]): Config => {
-  const options: Record<string, unknown> = {}
-  for (const [option, { key, fallback, read = (v: unknown) => v, pattern }] of Object.entries(format.fields)) {
-    const found = config[key] ?? fallback
-    const value = read(found, config)
-    if (value !== undefined && value !== fallback) options[option] = value
-    if (!pattern) continue
-    const find = patterned((config[pattern] ?? {}) as Record<string, unknown>, `adapter_config.json: ${pattern}`)
-    const own = targets.flatMap((s) => {
-      const v = find(format.named?.(s) ?? s.module)
-      return v === undefined ? [] : [[exactly(s.name), read(v, config)] as const]
-    })
-    if (own.length) options[`${option}Pattern`] = Object.fromEntries(own)
-  }
-  return { ...options, ...format.options?.(config, targets) }
-}
-
-/** the value that a field has at a site, in the file's terms */
-export const valueAt = ({ key: _, ...field }: Field, option: string, held: Held): unknown => {
-  if (field.of) return field.of(held)
-  const options = (held.adapter.options ?? {}) as Record<string, unknown>
-  const { name, module } = held.site
-  const special = field.pattern
-    ? patterned(
-        (options[`${option}Pattern`] ?? {}) as Record<string, unknown>,
-        `${held.adapter.name}: ${option}Pattern`,
-      )(name, module)
-    : undefined
-  const own = special ?? options[option]
-  if (field.write) return field.write(own, options)
-  return own === undefined ? field.fallback : own
-}
-
-/** what the tensors of a site mean: every field but those of how training starts and goes */
-export const meaningOf = (format: PeftFormat, held: Held): Readonly<Record<string, unknown>> =>
-  Object.fromEntries(
-    Object.entries(format.fields).flatMap(([option, field]) =>
-      field.start ? [] : [[field.key, valueAt(field, option, held)]],
-    ),
-  )
-/** equal as JSON, numbers to the ninth digit */
-export const alike = (a: unknown, b: unknown): boolean =>
-  typeof a === 'number' && typeof b === 'number'
-    ? Math.abs(a - b) <= 1e-9 * Math.max(Math.abs(a), Math.abs(b))
-    : JSON.stringify(a ?? null) === JSON.stringify(b ?? null)
 
 /**
  * What to attach for a PEFT config: `attach(start.network, start.attachments, rng, start.options)`.
@@ -161,6 +110,11 @@ export interface PeftTensor {
 export const peftTensors = (tuned: Attached, options: Formats = {}): readonly PeftTensor[] => {
   const { params, constants, sites } = tuned
   const { main: bound, beside } = parted(tuned.bound, (a) => formatFor(a, options))
+  const several = bound.find((b) => formatFor(b.adapter, options).folders)
+  if (several)
+    throw new Error(
+      `${several.site.name}: '${several.adapter.name}' has several files in PEFT's layout; savePeft writes them`,
+    )
   const found: PeftTensor[] = []
   const add = (name: string, part: string | Part, wrap: (file: string) => readonly string[]): void => {
     const own = (params[name] ?? constants[name])!.shape
@@ -270,6 +224,8 @@ export interface Loaded {
 export const loadPeft = async (folder: Folder, tuned: Attached, options: Formats = {}): Promise<Loaded> => {
   const config = await readPeftConfig(folder, options)
   checkMeaning(config, tuned, folder.name, options)
+  const { folders } = formatOf(config, options)
+  if (folders) return folders.load(config, folder, tuned)
   const checkpoint = await openCheckpoint(folder, { stem: PEFT_STEM })
   try {
     const known = peftTensors(tuned, options)

@@ -35,3 +35,17 @@ export const adapterNames = async (folder: Folder, names?: readonly string[]): P
       there.push(name)
   return there
 }
+
+/** A folder with others in it, wherever they lie: the LoRAs of an X-LoRA, by the names that its config has for them. */
+export const withAdapters = (folder: Folder, adapters: Readonly<Record<string, Folder>>): Folder => {
+  const to = <T>(file: string, use: (folder: Folder, file: string) => T): T => {
+    const [, name = '', rest = ''] = /^([^/]+)\/(.+)$/.exec(file) ?? []
+    return Object.hasOwn(adapters, name) ? use(adapters[name]!, rest) : use(folder, file)
+  }
+  return {
+    name: folder.name,
+    open: (file) => to(file, (f, rest) => f.open(rest)),
+    has: (file) => to(file, (f, rest) => f.has(rest)),
+    text: (file) => to(file, (f, rest) => f.text(rest)),
+  }
+}

@@ -6,19 +6,8 @@ import { parted, saysBeside } from './beside.ts'
 import { type Formats, type PeftConfig, peftConfig } from './config.ts'
 import type { Field, Held, PeftFormat } from './format.ts'
 import { formats as known } from './formats/index.ts'
-import {
-  type Attached,
-  alike,
-  formatFor,
-  heldOf,
-  meaningOf,
-  type PeftTensor,
-  peftOptions,
-  peftTensors,
-  peftValues,
-  targetsOf,
-  valueAt,
-} from './load.ts'
+import { type Attached, formatFor, heldOf, type PeftTensor, peftTensors, peftValues } from './load.ts'
+import { alike, meaningOf, peftOptions, targetsOf, valueAt } from './meaning.ts'
 import { pathOf } from './named.ts'
 import { PEFT_CONFIG, PEFT_PREFIX, PEFT_TENSORS } from './names.ts'
 import { peftTargets, peftTrained, tableOf } from './target.ts'
@@ -272,7 +261,8 @@ export const toPeft = (
 
 /**
  * Writes adapter_model.safetensors and adapter_config.json, each complete before it is visible.
- * `sink` opens a file by name: `(file) => fileSink(join(folder, file))`, or a Blob in a browser.
+ * `sink` opens a file by name: `(file) => fileSink(join(folder, file))`, or a Blob in a browser. An X-LoRA has further files
+ * in folders of it: `0/adapter_config.json` and so on.
  */
 export const savePeft = async (
   sink: (file: string) => Sink | Promise<Sink>,
@@ -280,10 +270,16 @@ export const savePeft = async (
   params: Params,
   options: SavePeftOptions = {},
 ): Promise<PeftConfig> => {
+  const format = tuned.bound.map((b) => formatFor(b.adapter, options)).find((f) => f.folders)
+  if (format) return format.folders!.save({ format, sink, tuned, params, options, savePeft, writeConfig })
   const { config, tensors } = toPeft(tuned, params, options)
   const { name } = options
   await writeSafetensors(await sink(pathOf(name, PEFT_TENSORS)), tensors, { format: 'pt' })
-  const file = await sink(pathOf(name, PEFT_CONFIG))
+  await writeConfig(await sink(pathOf(name, PEFT_CONFIG)), config)
+  return config
+}
+
+const writeConfig = async (file: Sink, config: Readonly<Record<string, unknown>>): Promise<void> => {
   try {
     const sorted = Object.fromEntries(Object.entries(config).sort(([a], [b]) => (a < b ? -1 : 1)))
     await file.write(new TextEncoder().encode(`${JSON.stringify(sorted, null, 2)}\n`))
@@ -292,5 +288,4 @@ export const savePeft = async (
     await file.abort?.()
     throw error
   }
-  return config
 }

@@ -34,6 +34,7 @@ import { format as shira } from './shira.ts'
 import { format as trainableTokens } from './trainable-tokens.ts'
 import { format as vbLora } from './vb-lora.ts'
 import { format as vera } from './vera.ts'
+import { format as xLora } from './x-lora.ts'
 
 /** every method that PEFT has and we have */
 export const formats: readonly PeftFormat[] = [
@@ -71,4 +72,5 @@ export const formats: readonly PeftFormat[] = [
   trainableTokens,
   vbLora,
   vera,
+  xLora,
 ]
