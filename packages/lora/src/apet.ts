@@ -29,6 +29,10 @@ const draw = (sites: readonly Site[], { count, share = 0.01, seed = 0 }: ApetOpt
   return found
 }
 
+/** numbers that train at a site, where these are all sites of the adapter: as many as the draw puts there, N in all */
+export const trainable = (site: Site, options: ApetOptions = {}, sites: readonly Site[] = [site]): number =>
+  draw(sites, options).get(site.name)?.length ?? 0
+
 /** W + S, S zero but for numbers at places drawn from all matrices together  —  Su et al., arXiv:2306.02320 */
 export const apet = (options: ApetOptions = {}): Adapter<ApetState> => {
   if (options.share !== undefined) mustBeShare('apet: share', options.share)

@@ -81,6 +81,15 @@ export const s2ftSelection = (
 const expand = (units: readonly number[], width: number): number[] =>
   units.flatMap((u) => Array.from({ length: width }, (_, i) => u * width + i))
 
+/**
+ * numbers that train at a site, where these are all sites of the adapter: out·c of a matrix that reads c of the drawn units'
+ * columns, in·c of one that makes c rows
+ */
+export const trainable = (site: Site, options: S2ftOptions = {}, sites: readonly Site[] = [site]): number => {
+  const { axis, group, width } = unitsOf(site)
+  return (s2ftSelection(sites, options)[group]?.length ?? 0) * width * site.weight!.shape[axis ? 0 : 1]
+}
+
 /** W with V added to rows or columns of whole heads and hidden units; the rest is frozen  —  Yang et al., arXiv:2412.06289 */
 export const s2ft = (options: S2ftOptions = {}): Adapter<S2ftState> => {
   const { heads = 0.052, channels = 0.02, front = false } = options

@@ -2,7 +2,7 @@ import type { Adapter, Revision, Scalar, Site, Tensor1D, Tensor2D } from '@weftj
 import { add, concat, gather, mul, neg, type Tensor, takeAt, tensor1d, zeros } from '@weftjs/tensor'
 import { scatter, sum } from '@weftjs/weight'
 import { nuclearNorm } from './shared/nuclear.ts'
-import { mustBeShare, placesOf, type SparseState, weightOf } from './shared/sparse.ts'
+import { mustBeShare, placesOf, type SparseState, sizeOf, weightOf } from './shared/sparse.ts'
 import { mustBeNumber } from './shared/start.ts'
 
 export interface SaraOptions {
@@ -23,6 +23,9 @@ export interface SaraState extends SparseState {
   /** what is added there beside the values [K]: −W₀ where one trains, W − W₀ where it has settled */
   fixed: Tensor1D
 }
+
+/** at most so many numbers train at a site: in·out. How many are below θ is known once the weights are read, at `attach` */
+export const trainable = (site: Site, _: SaraOptions = {}): number => sizeOf(site)
 
 const SAMPLE = 2 ** 14
 /** θ below which a share of the sizes lies */

@@ -34,6 +34,17 @@ export interface SptState extends Record<string, Tensor> {
 
 const cost = ({ weight }: Site, rank: number): number => rank * (weight!.shape[0] + weight!.shape[1])
 
+/**
+ * Numbers that train at a site: r·(in + out) with LoRA, else as many as the plan says. Without a plan the calibration decides,
+ * and this is the most that it can come to: LoRA's, or as many numbers as are one too few for LoRA.
+ */
+export const trainable = (site: Site, { rank = 8, kappa = 10, plan }: SptOptions = {}): number => {
+  const all = cost(site, rank)
+  const given = plan && (plan[site.name] ?? 0)
+  if (given !== undefined) return given === 'lora' ? all : given
+  return kappa ? Math.max(all, Math.min(sizeOf(site), Math.ceil(all / kappa) - 1)) : sizeOf(site)
+}
+
 /** Which sites get LoRA and which numbers of the others train, for the τ that the options give or that meets the budget. */
 const planned = (
   sites: readonly Site[],
@@ -82,13 +93,23 @@ export const spt = (options: SptOptions = {}): Adapter<SptState> => {
   mustBeChance('spt: dropout', dropout)
   if (!(kappa >= 0)) throw new Error(`spt: kappa must be at least 0, found ${kappa}`)
   for (const [what, n] of Object.entries({ budget, top })) if (n !== undefined) mustBeWhole('spt', what, n)
+  // of the last network that it was put on
+  let made: SptPlan | undefined
   return {
     name: 'spt',
-    options: { ...options },
+    /** with the plan, once there is one, so that a saved adapter is loaded without a calibration */
+    get options() {
+      return { ...options, ...(made && { plan: made }) }
+    },
     ...(!plan && { calibrates: ['fisher'] as const }),
     init: (site, { sites, seen, once, rng }): Start<SptState> | undefined => {
-      const given = plan?.[site.name] ?? 0
-      const own = plan ? given : once('plan', () => planned(sites, seen, options)).get(site.name)!
+      const draw = (): Map<string, 'lora' | number[]> => {
+        const found = planned(sites, seen, options)
+        const some = [...found].filter(([, o]) => o.length)
+        made = Object.fromEntries(some.map(([name, o]) => [name, o === 'lora' ? o : o.length]))
+        return found
+      }
+      const own = plan ? (plan[site.name] ?? 0) : once('plan', draw).get(site.name)!
       if (own === 'lora') {
         const [out, input] = site.weight!.shape
         return { state: { a: kaiming(rng, [rank, input]) as Tensor2D, b: zeros([out, rank]) as Tensor2D } }

@@ -12,8 +12,8 @@ export interface Trial {
   readonly counts?: (options: object) => boolean
 }
 interface Module {
-  /** numbers that train at a site */
-  readonly trainable?: (site: object, options: object) => number
+  /** numbers that train at a site, of all that the adapter is put on */
+  readonly trainable?: (site: object, options: object, sites: readonly object[]) => number
 }
 
 /** Every law of an adapter for every file of src, as `import.meta.glob` gives them. */
@@ -32,7 +32,7 @@ export const contract = (
     for (const options of all) {
       const { trainable } = module as Module
       testAdapter(factory(options) as Adapter, {
-        ...(trainable && counts(options) && { count: (site) => trainable(site, options) }),
+        ...(trainable && counts(options) && { count: (site, sites) => trainable(site, options, sites) }),
         ...(typeof suite === 'function' ? suite(options) : suite),
       })
     }

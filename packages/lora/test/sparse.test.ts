@@ -1,4 +1,4 @@
-import { attach, sitesOf, type Tuned, tunedOf } from '@weftjs/model'
+import { attach, match, sitesOf, type Tuned, tunedOf } from '@weftjs/model'
 import type { Adapter, Params, Site, Tensor } from '@weftjs/spec'
 import {
   add,
@@ -17,13 +17,13 @@ import {
 import { tinyLlama, toyCodec } from '@weftjs/testkit'
 import { packed } from '@weftjs/weight'
 import { describe, expect, it } from 'vitest'
-import { apet } from '../src/apet.ts'
+import { apet, trainable as apetCount } from '../src/apet.ts'
 import { dsee, dseePruned, dseePrunedHeads } from '../src/dsee.ts'
 import { fromPeft, loadPeft, readPeftConfig } from '../src/index.ts'
 import { lora } from '../src/lora.ts'
-import { ltSft, movedMost } from '../src/lt-sft.ts'
+import { ltSft, trainable as ltSftCount, movedMost } from '../src/lt-sft.ts'
 import { movedMostOfEach, pivotal } from '../src/pivotal.ts'
-import { sara } from '../src/sara.ts'
+import { sara, trainable as saraMost } from '../src/sara.ts'
 import { nuclearNorm } from '../src/shared/nuclear.ts'
 import { flatOf, placesOf } from '../src/shared/sparse.ts'
 import { distance, model, saved } from './fixture.ts'
@@ -108,6 +108,12 @@ describe('apet', () => {
   it('leaves out a site where nothing was drawn, and says what cannot be', () => {
     const tuned = on(apet({ count: 3 }))
     expect(tuned.bound.length).toBeLessThanOrEqual(3)
+    const sites = match(sitesOf(network), LINEARS)
+    for (const site of sites) {
+      const own = tuned.bound.find((b) => b.site.name === site.name)
+      const found = own ? tuned.params[`${own.prefix}.values`]!.size : 0
+      expect(apetCount(site, { count: 3 }, sites), site.name).toBe(found)
+    }
     expect(() => on(apet({ count: 1e6 }))).toThrow(/apet: count 1000000 exceeds the \d+ numbers at its sites/)
     expect(() => on(apet(), 'blocks.*.attn')).toThrow('blocks.0.attn (attn) has no weight')
     expect(() => on(apet(), ['blocks.0.attn.q', 'blocks.1.mlp'])).toThrow('blocks.1.mlp (mlp) has no weight')
@@ -143,8 +149,10 @@ describe('lt-sft', () => {
     const tuned = on(ltSft({}, by))
     expect(countParams(tuned.params)).toBe(100)
     expect(distance(logits(tuned).dataSync(), logits(attach(network, [], rng(0))).dataSync())).toBe(0) // rewound
-    for (const { site, prefix } of tuned.bound)
+    for (const { site, prefix } of tuned.bound) {
       expect(flat(tuned, prefix, site.in)).toEqual(Array.from(by[site.name]!.flat))
+      expect(ltSftCount(site, ltSft({}, by).options)).toBe(by[site.name]!.flat.length)
+    }
   })
 
   it('deltas of a task and a language add up, in any order', () => {
@@ -354,9 +362,8 @@ describe('sara', () => {
       expect([...denseOf(tuned, tuned.params, site.name)]).toEqual([...w])
     }
     // with θ = ∞ everything trains
-    expect(countParams(on(sara({ threshold: 1e9 })).params)).toBe(
-      tuned.bound.reduce((n, { site }) => n + site.in * site.out, 0),
-    )
+    const most = tuned.bound.reduce((n, { site }) => n + saraMost(site), 0)
+    expect(countParams(on(sara({ threshold: 1e9 })).params)).toBe(most)
   })
 
   it('a share of all numbers is below its θ', () => {

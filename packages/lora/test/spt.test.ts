@@ -6,7 +6,8 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { flatOf } from '../src/shared/sparse.ts'
 import { topOfAll } from '../src/shared/top-of-all.ts'
-import { type SptOptions, spt, sptPlan } from '../src/spt.ts'
+import { under } from '../src/shared/under.ts'
+import { type SptOptions, spt, sptPlan, trainable } from '../src/spt.ts'
 import { distance } from './fixture.ts'
 
 await cpu()
@@ -89,6 +90,22 @@ describe('spt', () => {
     }
   })
 
+  it.each([
+    { top: 50, kappa: 0 },
+    { top: 300, kappa: 4, rank: 2 },
+    { top: 300, kappa: 0.5, rank: 1 },
+    { budget: 400, rank: 1 },
+  ])('no site has more than its bound, and a plan says how many exactly, %j', (options) => {
+    const tuned = on(options)
+    for (const { site, prefix } of tuned.bound) {
+      const found = countParams(under(`${prefix}.`, tuned.params))
+      const plan = { [site.name]: kinds(tuned)[site.name]! }
+      expect(trainable(site, options)).toBeGreaterThanOrEqual(found)
+      expect(trainable(site, { ...options, plan })).toBe(found)
+      expect(trainable(site, { ...options, plan: {} })).toBe(0)
+    }
+  })
+
   it('a plan stands for the calibration when it is loaded', () => {
     const tuned = on({ top: 300, kappa: 4, rank: 2, dropout: 0 })
     const params = mapParams(tuned.params, (p, n) => add(p, rng(2).fork(n).normal(p.shape, 0.3)))
@@ -100,6 +117,7 @@ describe('spt', () => {
         ]),
       ),
     )
+    expect(tuned.bound[0]!.adapter.options).toEqual({ top: 300, kappa: 4, rank: 2, dropout: 0, plan })
     const adapter: Adapter<any> = spt({ rank: 2, dropout: 0, plan: JSON.parse(JSON.stringify(plan)) })
     expect(adapter.calibrates).toBeUndefined()
     const fresh = attach(network, [{ adapter, at: AT }], rng(5))

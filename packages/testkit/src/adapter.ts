@@ -3,6 +3,7 @@ import {
   calibrate,
   contextOf,
   initContextOf,
+  match,
   nextToken,
   sharedOf,
   stateOf,
@@ -43,8 +44,8 @@ export interface AdapterSuite {
   readonly startsAsIdentity?: boolean
   /** it puts another matrix in the place of a packed one (a residual), which is rounded anew: there it starts near the model only */
   readonly repacks?: boolean
-  /** numbers that train at a site, by the method's own formula */
-  readonly count?: (site: Site) => number
+  /** numbers that train at a site, by the method's own formula; `sites` are all that the adapter is put on */
+  readonly count?: (site: Site, sites: readonly Site[]) => number
   readonly tolerance?: number
   readonly steps?: number
   readonly lr?: number
@@ -249,7 +250,8 @@ export const checkAdapter = (
       run: async () => {
         if (!count) return
         const tuned = await tune()
-        const want = tuned.bound.reduce((n, { site }) => n + count(site), 0)
+        const sites = match(tuned.sites, at)
+        const want = tuned.bound.reduce((n, { site }) => n + count(site, sites), 0)
         const own = Object.entries(tuned.params).filter(([n]) => tuned.bound.some((b) => n.startsWith(`${b.prefix}.`)))
         const found = countParams(Object.fromEntries(own))
         must(found === want, `${found} numbers train, the formula says ${want}`)
