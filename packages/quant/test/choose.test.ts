@@ -31,7 +31,7 @@ describe('sensitivity', () => {
     const name = 'blocks.0.mlp.up'
     const w = network.weights[name]!.dense()
     const d = sub(two.decode(two.encode(w), w.shape), w) as Tensor2D
-    const squares = d.dataSync().reduce((s, v) => s + v * v, 0)
+    const squares = Array.from(d.dataSync()).reduce((s, v) => s + v * v, 0)
     const [plain] = await sensitivity(network, two, { at: name })
     expect(plain!.loss).toBeCloseTo(squares / (16 * 24), 8)
     expect(plain).toMatchObject({ name, weights: 384, bits: bitsPerWeight(two, [24, 16]) })
@@ -39,7 +39,7 @@ describe('sensitivity', () => {
     const y = matMul(x, d, false, true)
     expect(output!.loss).toBeCloseTo(sum(mul(y, y)).dataSync()[0]! / 50 / 24, 6)
     const [share] = await sensitivity(network, two, { at: name, relative: true })
-    expect(share!.loss).toBeCloseTo(squares / w.dataSync().reduce((s, v) => s + v * v, 0), 6)
+    expect(share!.loss).toBeCloseTo(squares / Array.from(w.dataSync()).reduce((s, v) => s + v * v, 0), 6)
   })
 
   it('or whatever a measure says of a network with that matrix packed, less what it says of the whole', async () => {
