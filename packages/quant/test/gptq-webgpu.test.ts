@@ -1,4 +1,4 @@
-import type { Tensor2D } from '@weftjs/spec'
+import type { Tensor, Tensor2D } from '@weftjs/spec'
 import { cpu, matMul, rng } from '@weftjs/tensor'
 import { hasGpuFiles, nodeWebgpu } from '@weftjs/tensor/node-webgpu'
 import { fromParts } from '@weftjs/weight'
@@ -22,7 +22,7 @@ describe.skipIf(!(await hasGpuFiles()))('gptq on webgpu', () => {
     const w = rng(3).normal([out, width]) as Tensor2D
     const parts = codec.encode(w)
     const kept: Record<string, { data: Float32Array | Int32Array; shape: number[]; dtype: string }> = {}
-    for (const [name, t] of Object.entries(parts))
+    for (const [name, t] of Object.entries(parts) as [string, Tensor][])
       kept[name] = { data: t.dataSync().slice() as Float32Array, shape: t.shape, dtype: t.dtype }
     const results = async (): Promise<Float32Array[]> => {
       const { tensor, tensor1d, gradients, mul, sum } = await import('@weftjs/tensor')
