@@ -2,27 +2,21 @@
  * LoRA beyond linears, trained and written by Weft, for the real PEFT to read: from-weft-experts.ts [NAME...], then
  * adapters_experts.py check. node --import tsx --conditions=@weftjs/source tools/reference/from-weft-experts.ts
  */
-import { mkdir } from 'node:fs/promises'
 import {
   type Attachment,
   attach,
   inputsOf,
-  loadNetwork,
-  nextToken,
   replicateLayers,
   resizeVocabulary,
   type TransformerConfig,
 } from '@weftjs/model'
-import { adamw, train } from '@weftjs/optim'
-import type { Batch, Network } from '@weftjs/spec'
+import type { Network } from '@weftjs/spec'
 import { cpu, rng } from '@weftjs/tensor'
-import { fileSink, nodeFolder } from '@weftjs/tensor/checkpoint/file'
 import { alora } from '../../packages/lora/src/alora.ts'
 import { expertLora } from '../../packages/lora/src/expert-lora.ts'
 import { lora } from '../../packages/lora/src/lora.ts'
-import { savePeft } from '../../packages/lora/src/peft/save.ts'
+import { baseOf, batches, learn, wanted } from './batches.ts'
 
-const fixtures = new URL('../../packages/testkit/fixtures/', import.meta.url).pathname
 const CALL = [7, 9]
 
 type Net = Network<TransformerConfig>
@@ -77,37 +71,10 @@ const ADAPTERS: Readonly<Record<string, Row>> = {
   },
 }
 
-const batches = (vocabulary: number): Batch[] =>
-  Array.from({ length: 6 }, (_, n) => {
-    const [B, T] = [2, 10]
-    const ids = Int32Array.from(rng(100 + n).numbers(B * T), (u) => 4 + Math.floor(u * (vocabulary - 4)))
-    for (const [i, id] of CALL.entries()) ids[3 + i] = id
-    return {
-      shape: [B, T],
-      ids,
-      targets: ids.map((_, i) => (i % T === T - 1 ? -100 : ids[i + 1]!)),
-      positions: ids.map((_, i) => i % T),
-      segments: new Int32Array(B * T).fill(1),
-    }
-  })
-
 await cpu()
-for (const name of process.argv.length > 2 ? process.argv.slice(2) : Object.keys(ADAPTERS)) {
-  const { base, attachment, change = (n: Net) => n, train: whole } = ADAPTERS[name]!
-  const network = change(await loadNetwork(nodeFolder(`${fixtures}models/${base}`)))
-  const tuned = attach(network, [attachment], rng(1), { ...(whole && { train: whole }) })
-  const data = batches(network.config.vocabulary)
-  const losses: number[] = []
-  const folder = `${fixtures}peft/from-weft-${name}`
-  await mkdir(folder, { recursive: true })
-  for await (const { step, loss, params } of train({
-    params: tuned.params,
-    data,
-    transform: adamw({ lr: 0.03, weightDecay: 0 }),
-    loss: (p, b) => nextToken(tuned.run(p, inputsOf(b), { training: true }), b),
-  })) {
-    losses.push(loss)
-    if (step === data.length) await savePeft((file) => fileSink(`${folder}/${file}`), tuned, params, { base })
-  }
-  console.log(name, 'on', base, losses.map((l) => l.toFixed(3)).join(' '))
+for (const name of wanted(ADAPTERS)) {
+  const { base, attachment, change = (n: Net) => n, train } = ADAPTERS[name]!
+  const network = change(await baseOf(base))
+  const tuned = attach(network, [attachment], rng(1), { ...(train && { train }) })
+  await learn(name, tuned, { base, lr: 0.03, data: batches(network.config.vocabulary, CALL), inputs: inputsOf })
 }

@@ -2,14 +2,11 @@
  * Adapters of other methods, trained and written by Weft, for the real PEFT to read: from-weft-others.ts [NAME...], then
  * from_weft.py. node --import tsx --conditions=@weftjs/source tools/reference/from-weft-others.ts
  */
-import { mkdir } from 'node:fs/promises'
 import * as methods from '@weftjs/lora'
-import { attach, loadNetwork, nextToken, revising } from '@weftjs/model'
-import { adamw, train } from '@weftjs/optim'
+import { attach } from '@weftjs/model'
 import type { Adapter } from '@weftjs/spec'
 import { cpu, rng, tensor, tensor1d } from '@weftjs/tensor'
-import { fileSink, nodeFolder } from '@weftjs/tensor/checkpoint/file'
-import { batches, fixtures } from './batches.ts'
+import { baseOf, learn, wanted } from './batches.ts'
 
 const SHAPES = 'blocks.*.{attn,mlp}.{q,k,up,down}'
 const QV = 'blocks.*.attn.{q,v}'
@@ -65,34 +62,38 @@ const ADAPTERS: Readonly<Record<string, Row>> = {
   },
   'adalora-gpt2': { base: 'gpt2', method: 'adalora', options: { start: 3, rank: 3 }, at: 'blocks.*.attn.qkv' },
   'lora-tokens-tied': { base: 'llama3', method: 'lora', options: { rank: 2 }, at: QV, tokens: [9, 2, 30, 31, 32, 33] },
+  xlora: {
+    base: 'llama3',
+    method: 'xLora',
+    options: { experts: 3, rank: 2, alpha: [4, 2, 6], layerwise: true, depth: 2, width: 5, trainExperts: true },
+    at: ['model', 'norm', 'head', QV],
+  },
+  'xlora-top': {
+    base: 'llama3',
+    method: 'xLora',
+    options: {
+      experts: 3,
+      rank: 2,
+      top: 2,
+      dropout: 0,
+      depth: 3,
+      width: 4,
+      first: 0.2,
+      scale: 1.5,
+      trainExperts: true,
+    },
+    at: ['model', 'norm', 'head', SHAPES],
+  },
   poly: { base: 'llama3', method: 'poly', options: { rank: 2, tasks: 3, skills: 2, heads: 4 }, at: QV },
 }
 
 await cpu()
-for (const name of process.argv.length > 2 ? process.argv.slice(2) : Object.keys(ADAPTERS)) {
+for (const name of wanted(ADAPTERS)) {
   const { base, method, options = {}, at, tokens } = ADAPTERS[name]!
-  const network = await loadNetwork(nodeFolder(`${fixtures}models/${base}`))
   const make = (methods as unknown as Record<string, (options: object) => Adapter>)[method]!
   const beside = tokens ? [{ adapter: methods.trainableTokens({ tokens }), at: ['embed', 'head'] }] : []
-  const tuned = attach(network, [{ adapter: make(options), at }, ...beside], rng(1))
-  const data = batches(network.config.vocabulary)
-  const live = revising(tuned, { steps: data.length, seed: 1 })
-  const losses: number[] = []
-  const folder = `${fixtures}peft/from-weft-${name}`
-  await mkdir(folder, { recursive: true })
-  for await (const { step, loss, params } of train({
-    params: tuned.params,
-    data,
-    transform: adamw({ lr: 0.05, weightDecay: 0 }),
-    loss: (p, b) => {
-      const inputs = { ids: tensor(b.ids, [...b.shape], 'int32'), task: tensor1d([2, 0], 'int32') }
-      return nextToken(live.run(p, inputs, { training: true, rng: rng(2) }), b)
-    },
-    ...(live.active && { revise: live.revise }),
-  })) {
-    losses.push(loss)
-    if (step === data.length)
-      await methods.savePeft((file) => fileSink(`${folder}/${file}`), live.tuned, params, { base })
-  }
-  console.log(name, 'on', base, losses.map((l) => l.toFixed(3)).join(' '))
+  await learn(name, attach(await baseOf(base), [{ adapter: make(options), at }, ...beside], rng(1)), {
+    ...{ base, lr: 0.05, noise: rng(2) },
+    inputs: (b) => ({ ids: tensor(b.ids, [...b.shape], 'int32'), task: tensor1d([2, 0], 'int32') }),
+  })
 }

@@ -2,13 +2,10 @@
  * Adapters of peft_type LORA with a start or shape of their own, trained and written by Weft, for the real PEFT to read:
  * from-weft-starts.ts [NAME...], then from_weft.py. node --import tsx --conditions=@weftjs/source tools/reference/from-weft-starts.ts
  */
-import { mkdir } from 'node:fs/promises'
 import { asPlainLora, readyLora, savePeft } from '@weftjs/lora'
-import { attach, calibrate, loadNetwork, nextToken } from '@weftjs/model'
-import { adamw, train } from '@weftjs/optim'
+import { attach, calibrate } from '@weftjs/model'
 import type { Adapter } from '@weftjs/spec'
-import { cpu, rng, tensor } from '@weftjs/tensor'
-import { fileSink, nodeFolder } from '@weftjs/tensor/checkpoint/file'
+import { cpu, rng } from '@weftjs/tensor'
 import { corda } from '../../packages/lora/src/corda.ts'
 import { dora } from '../../packages/lora/src/dora.ts'
 import { eva } from '../../packages/lora/src/eva.ts'
@@ -18,7 +15,7 @@ import { loraGa } from '../../packages/lora/src/lora-ga.ts'
 import { olora } from '../../packages/lora/src/olora.ts'
 import { pissa } from '../../packages/lora/src/pissa.ts'
 import { rslora } from '../../packages/lora/src/rslora.ts'
-import { batches, fixtures } from './batches.ts'
+import { baseOf, batches, learn, wanted } from './batches.ts'
 
 const SOME = 'blocks.*.{attn.q,attn.k,mlp.down}'
 
@@ -48,31 +45,20 @@ const ADAPTERS: Readonly<Record<string, Made>> = {
 }
 
 await cpu()
-for (const name of process.argv.length > 2 ? process.argv.slice(2) : Object.keys(ADAPTERS)) {
+for (const name of wanted(ADAPTERS)) {
   const { base, adapter, at, plain = false } = ADAPTERS[name]!
-  const network = await loadNetwork(nodeFolder(`${fixtures}models/${base}`))
+  const network = await baseOf(base)
   const data = batches(network.config.vocabulary)
   const statistics = adapter.calibrates
   const tuned = attach(network, [{ adapter, at }], rng(1), {
     seen: statistics ? await calibrate(network, data, { statistics, at }) : {},
   })
-  const losses: number[] = []
-  const folder = `${fixtures}peft/from-weft-${name}`
-  await mkdir(folder, { recursive: true })
-  for await (const { step, loss, params } of train({
-    params: tuned.params,
-    data,
-    transform: adamw({ lr: 0.02, weightDecay: 0 }),
-    loss: (p, b) => nextToken(tuned.run(p, { ids: tensor(b.ids, [...b.shape], 'int32') }, { training: true }), b),
-  })) {
-    losses.push(loss)
-    if (step < data.length) continue
-    const sink = (file: string): ReturnType<typeof fileSink> => fileSink(`${folder}/${file}`)
-    if (!plain) await savePeft(sink, tuned, params, { base })
-    else {
-      const same = attach(network, [readyLora(await asPlainLora(tuned, { params }))], rng(0))
-      await savePeft(sink, same, same.params, { base })
-    }
-  }
-  console.log(name, 'on', base, losses.map((l) => l.toFixed(3)).join(' '))
+  await learn(name, tuned, {
+    ...{ base, lr: 0.02 },
+    save: async (sink, now, params) => {
+      if (!plain) return savePeft(sink, now, params, { base })
+      const same = attach(network, [readyLora(await asPlainLora(now, { params }))], rng(0))
+      return savePeft(sink, same, same.params, { base })
+    },
+  })
 }

@@ -2,12 +2,9 @@
  * Adapters on weights other than LoRA, trained and written by Weft, for the real PEFT to read: from-weft-weights.ts
  * [NAME...], then from_weft.py. node --import tsx --conditions=@weftjs/source tools/reference/from-weft-weights.ts
  */
-import { mkdir } from 'node:fs/promises'
-import { attach, loadNetwork, nextToken } from '@weftjs/model'
-import { adamw, train } from '@weftjs/optim'
+import { attach } from '@weftjs/model'
 import type { Adapter } from '@weftjs/spec'
-import { cpu, rng, tensor } from '@weftjs/tensor'
-import { fileSink, nodeFolder } from '@weftjs/tensor/checkpoint/file'
+import { cpu, rng } from '@weftjs/tensor'
 import { boft } from '../../packages/lora/src/boft.ts'
 import { fourierft } from '../../packages/lora/src/fourierft.ts'
 import { gralora } from '../../packages/lora/src/gralora.ts'
@@ -16,11 +13,10 @@ import { hra } from '../../packages/lora/src/hra.ts'
 import { loha } from '../../packages/lora/src/loha.ts'
 import { lokr } from '../../packages/lora/src/lokr.ts'
 import { oft } from '../../packages/lora/src/oft.ts'
-import { savePeft } from '../../packages/lora/src/peft/save.ts'
 import { randlora } from '../../packages/lora/src/randlora.ts'
 import { road } from '../../packages/lora/src/road.ts'
 import { vera } from '../../packages/lora/src/vera.ts'
-import { batches, fixtures } from './batches.ts'
+import { baseOf, learn, wanted } from './batches.ts'
 
 const SOME = 'blocks.*.{attn.q,attn.k,mlp.down}'
 
@@ -41,22 +37,7 @@ const ADAPTERS: Readonly<Record<string, readonly [base: string, adapter: Adapter
 }
 
 await cpu()
-for (const name of process.argv.length > 2 ? process.argv.slice(2) : Object.keys(ADAPTERS)) {
+for (const name of wanted(ADAPTERS)) {
   const [base, adapter, at] = ADAPTERS[name]!
-  const network = await loadNetwork(nodeFolder(`${fixtures}models/${base}`))
-  const tuned = attach(network, [{ adapter, at }], rng(1))
-  const data = batches(network.config.vocabulary)
-  const losses: number[] = []
-  const folder = `${fixtures}peft/from-weft-${name}`
-  await mkdir(folder, { recursive: true })
-  for await (const { step, loss, params } of train({
-    params: tuned.params,
-    data,
-    transform: adamw({ lr: 0.05, weightDecay: 0 }),
-    loss: (p, b) => nextToken(tuned.run(p, { ids: tensor(b.ids, [...b.shape], 'int32') }, { training: true }), b),
-  })) {
-    losses.push(loss)
-    if (step === data.length) await savePeft((file) => fileSink(`${folder}/${file}`), tuned, params, { base })
-  }
-  console.log(name, 'on', base, losses.map((l) => l.toFixed(3)).join(' '))
+  await learn(name, attach(await baseOf(base), [{ adapter, at }], rng(1)), { base, lr: 0.05 })
 }

@@ -2,14 +2,11 @@
  * Adapters trained and written by Weft, for the real PEFT to read: from-weft.ts [NAME...], then from_weft.py.
  * node --import tsx --conditions=@weftjs/source tools/reference/from-weft.ts
  */
-import { mkdir } from 'node:fs/promises'
-import { fromPeft, lora, peftConfig, savePeft } from '@weftjs/lora'
-import { type Attachment, attach, loadNetwork, nextToken, sitesOf, type TransformerConfig } from '@weftjs/model'
-import { adamw, train } from '@weftjs/optim'
+import { fromPeft, lora, peftConfig } from '@weftjs/lora'
+import { type Attachment, attach, sitesOf, type TransformerConfig } from '@weftjs/model'
 import type { Network } from '@weftjs/spec'
-import { cpu, rng, tensor } from '@weftjs/tensor'
-import { fileSink, nodeFolder } from '@weftjs/tensor/checkpoint/file'
-import { batches, fixtures } from './batches.ts'
+import { cpu, rng } from '@weftjs/tensor'
+import { baseOf, learn, wanted } from './batches.ts'
 
 interface Start {
   readonly network: Network<TransformerConfig>
@@ -53,23 +50,8 @@ const ADAPTERS: Readonly<Record<string, readonly [base: string, make: Make]>> = 
 }
 
 await cpu()
-for (const name of process.argv.length > 2 ? process.argv.slice(2) : Object.keys(ADAPTERS)) {
+for (const name of wanted(ADAPTERS)) {
   const [base, make] = ADAPTERS[name]!
-  const network = await loadNetwork(nodeFolder(`${fixtures}models/${base}`))
-  const start = make(network)
-  const tuned = attach(start.network, start.attachments, rng(1), start.options)
-  const data = batches(network.config.vocabulary)
-  const losses: number[] = []
-  const folder = `${fixtures}peft/from-weft-${name}`
-  await mkdir(folder, { recursive: true })
-  for await (const { step, loss, params } of train({
-    params: tuned.params,
-    data,
-    transform: adamw({ lr: 0.03, weightDecay: 0 }),
-    loss: (p, b) => nextToken(tuned.run(p, { ids: tensor(b.ids, [...b.shape], 'int32') }, { training: true }), b),
-  })) {
-    losses.push(loss)
-    if (step === data.length) await savePeft((file) => fileSink(`${folder}/${file}`), tuned, params, { base })
-  }
-  console.log(name, 'on', base, losses.map((l) => l.toFixed(3)).join(' '))
+  const start = make(await baseOf(base))
+  await learn(name, attach(start.network, start.attachments, rng(1), start.options), { base, lr: 0.03 })
 }
