@@ -1,31 +1,8 @@
 import table from '../../../claims/results/lora.json'
+import type { Row, Spread } from '../../../claims/table.ts'
 import { byId, element } from './form.ts'
 import { bytes, count } from './show.ts'
 
-interface Spread {
-  readonly mean: number
-  readonly sd: number
-}
-interface Row {
-  readonly method: string
-  readonly paper: string
-  readonly claim: string | null
-  readonly metric: string | null
-  readonly mean: number | null
-  readonly sd: number | null
-  readonly holds: boolean | null
-  readonly note?: string
-  readonly error?: string
-  readonly run: {
-    readonly rate: number
-    readonly loss: Spread
-    readonly forgetting: Spread
-    readonly milliseconds: number
-    readonly peak: number
-    readonly trainable: number
-    readonly bytes: number
-  } | null
-}
 const rows = table.rows as unknown as readonly Row[]
 
 interface Column {

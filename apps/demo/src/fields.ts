@@ -37,6 +37,38 @@ export interface About<F extends readonly Field[] = readonly Field[]> {
   readonly fields: F
 }
 
+/** of several methods */
+export const rank = {
+  kind: 'number',
+  name: 'rank',
+  label: 'Rank',
+  value: 8,
+  min: 1,
+  max: 4096,
+  help: 'more numbers to train, more to remember',
+} as const satisfies Field
+export const alpha = {
+  kind: 'number',
+  name: 'alpha',
+  label: 'Alpha',
+  value: 16,
+  min: 0,
+  max: 4096,
+  step: 'any',
+  help: 'strength',
+} as const satisfies Field
+export const dropout = {
+  kind: 'number',
+  name: 'dropout',
+  label: 'Dropout',
+  value: 0,
+  min: 0,
+  max: 0.9,
+  step: 'any',
+  more: true,
+  help: 'share of the inputs left out at random',
+} as const satisfies Field
+
 /** of every training, whatever the method */
 export const training = [
   { kind: 'number', name: 'steps', label: 'Steps', value: 120, min: 1, max: 100_000 },

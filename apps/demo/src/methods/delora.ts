@@ -1,18 +1,8 @@
 import { type DeloraState, delora } from '@weftjs/lora/delora'
 import type { Adapter } from '@weftjs/spec'
-import type { About, Values } from '../fields.ts'
+import { type About, rank, type Values } from '../fields.ts'
 
-const fields = [
-  {
-    kind: 'number',
-    name: 'rank',
-    label: 'Rank',
-    value: 8,
-    min: 1,
-    max: 4096,
-    help: 'more numbers to train, more to remember',
-  },
-] as const
+const fields = [rank] as const
 
 export const about: About<typeof fields> = {
   title: 'DeLoRA',

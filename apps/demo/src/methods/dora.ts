@@ -1,30 +1,8 @@
 import { type DoraState, dora } from '@weftjs/lora/dora'
 import type { Adapter } from '@weftjs/spec'
-import type { About, Values } from '../fields.ts'
+import { type About, alpha, dropout, rank, type Values } from '../fields.ts'
 
-const fields = [
-  {
-    kind: 'number',
-    name: 'rank',
-    label: 'Rank',
-    value: 8,
-    min: 1,
-    max: 4096,
-    help: 'more numbers to train, more to remember',
-  },
-  { kind: 'number', name: 'alpha', label: 'Alpha', value: 16, min: 0, max: 4096, step: 'any', help: 'strength' },
-  {
-    kind: 'number',
-    name: 'dropout',
-    label: 'Dropout',
-    value: 0,
-    min: 0,
-    max: 0.9,
-    step: 'any',
-    more: true,
-    help: 'share of the inputs left out at random',
-  },
-] as const
+const fields = [rank, alpha, dropout] as const
 
 export const about: About<typeof fields> = {
   title: 'DoRA',

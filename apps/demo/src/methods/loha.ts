@@ -1,19 +1,8 @@
 import { type LohaState, loha } from '@weftjs/lora/loha'
 import type { Adapter } from '@weftjs/spec'
-import type { About, Values } from '../fields.ts'
+import { type About, alpha, rank, type Values } from '../fields.ts'
 
-const fields = [
-  {
-    kind: 'number',
-    name: 'rank',
-    label: 'Rank',
-    value: 8,
-    min: 1,
-    max: 4096,
-    help: 'more numbers to train, more to remember',
-  },
-  { kind: 'number', name: 'alpha', label: 'Alpha', value: 16, min: 0, max: 4096, step: 'any', help: 'strength' },
-] as const
+const fields = [rank, alpha] as const
 
 export const about: About<typeof fields> = {
   title: 'LoHa',
