@@ -41,7 +41,12 @@ const KINDS: Readonly<Record<string, readonly [stored: number, most: number]>> =
   1: [1, 1],
 }
 
-/** Zero points that minimize ‖W − (Q − z)·s‖₀.₇ over a group, with no data: b + 32/group bits a weight  —  Badri & Shaji, 2023 (Half-Quadratic Quantization) */
+/**
+ * Zero points that minimize ‖W − (Q − z)·s‖₀.₇ over a group, with no data: b + 32/group bits a weight  —  Badri & Shaji, 2023 (Half-Quadratic Quantization)
+ *
+ * It looks at nothing but the matrix, so `like` (which folds adapters and starts LoftQ and QPiSSA) solves anew. A group
+ * whose numbers lie within 1e-4 of each other has one level, as the library has it.
+ */
 export const hqq = ({
   bits = 4,
   group = 64,

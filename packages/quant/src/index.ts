@@ -1,5 +1,6 @@
 export { type AffineOptions, type AffineParts, affine, type Zeros } from './affine.ts'
 export { type AqlmOptions, type AqlmParts, aqlm } from './aqlm.ts'
+export { type AwqOptions, type AwqParts, awq } from './awq.ts'
 export { bf16 } from './bf16.ts'
 export { type BinaryOptions, type BinaryParts, binary } from './binary.ts'
 export { type Mixed, type MixedOptions, mixed } from './choose/mixed.ts'
@@ -24,6 +25,7 @@ export {
 export { type Dynamic8Options, type Dynamic8Parts, dynamic8 } from './dynamic8.ts'
 export { f16 } from './f16.ts'
 export { fromPacked, packedWriter } from './formats/all.ts'
+export { fromAwq, toAwq } from './formats/awq.ts'
 export {
   type BnbDtype,
   type BnbOptions,
@@ -57,6 +59,13 @@ export { type LlmInt8Options, type LlmInt8Parts, llmInt8 } from './llm-int8.ts'
 export { type Nf4Options, nf4 } from './nf4.ts'
 export { type OutliersOptions, type OutliersParts, outliers } from './outliers.ts'
 export { type CodecFor, type QuantizeOptions, quantize, type See, type Which } from './quantize.ts'
+export {
+  type AwqResult,
+  type AwqScaled,
+  type AwqScaleOptions,
+  awqClipped,
+  awqScale,
+} from './solve/awq.ts'
 export { type State4Options, type State4Parts, state4 } from './state4.ts'
 export { type TernaryOptions, type TernaryParts, ternary } from './ternary.ts'
 export { type FakeQuantOptions, type FakeQuantState, fakeQuant } from './train/fake-quant.ts'

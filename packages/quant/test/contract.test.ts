@@ -118,6 +118,11 @@ const CLAIMS: Readonly<Record<string, readonly Claim[]>> = {
     { options: { type: 'TQ2_0' }, bits: 2.0625, error: 0.9, shapes: SUPER },
     { options: { type: 'MXFP4' }, bits: 4.25, error: 0.125, shapes: WHOLE },
   ],
+  awq: [
+    { bits: 4 + 20 / 128, error: 0.12, shapes: WIDE },
+    { options: { group: 32, dtype: 'F32' }, bits: 4 + 36 / 32, error: 0.1, shapes: WHOLE },
+    { options: { group: -1, dtype: 'BF16' }, bits: 4 + 20 / 256, error: 0.12, again: 0.01 },
+  ],
   bf16: [{ bits: 16, error: 0.003 }],
   f16: [{ bits: 16, error: 0.0005 }],
   int8: [

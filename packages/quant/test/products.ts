@@ -3,7 +3,7 @@ import { dispose, gradients, kernels, memory, mul, rng, sum, tensor1d, tidy } fr
 import { dense, packed } from '@weftjs/weight'
 import fc from 'fast-check'
 import { afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { affine, bf16, binary, dynamic8, f16, fp4, fp8, int8, llmInt8, nf4, outliers, ternary } from '../src/index.ts'
+import { affine, awq, bf16, binary, dynamic8, f16, fp4, fp8, hqq, int8, llmInt8, nf4, outliers, ternary } from '../src/index.ts'
 
 export const CODECS = {
   nf4: nf4() as Codec,
@@ -23,6 +23,12 @@ export const CODECS = {
   binary: binary() as Codec,
   ternary: ternary() as Codec,
   'ternary, five to a byte': ternary({ per: 'row', pack: 'base3' }) as Codec,
+  awq: awq({ group: -1 }) as Codec,
+  'hqq of 4 bits': hqq({ group: -1, optimize: false }) as Codec,
+  'hqq of 2 bits': hqq({ bits: 2, group: -1, optimize: false, dtype: 'F32' }) as Codec,
+  'hqq of 4 bits by columns': hqq({ group: -1, axis: 0, optimize: false }) as Codec,
+  'hqq of 3 bits by columns': hqq({ bits: 3, group: -1, axis: 0, optimize: false }) as Codec,
+  'hqq of 1 bit by columns': hqq({ bits: 1, group: -1, axis: 0, optimize: false }) as Codec,
   'affine of 8 bits': affine({ bits: 8, group: -1 }) as Codec,
   'affine of 4 bits': affine({ bits: 4, group: -1 }) as Codec,
   'affine of 3 bits': affine({ bits: 3, group: -1 }) as Codec,

@@ -2,6 +2,7 @@
 import type { Codec } from '@weftjs/spec'
 import { affine } from '../affine.ts'
 import { aqlm } from '../aqlm.ts'
+import { awq } from '../awq.ts'
 import { bf16 } from '../bf16.ts'
 import { binary } from '../binary.ts'
 import { compeft } from '../compeft.ts'
@@ -26,6 +27,7 @@ import { ternary } from '../ternary.ts'
 export const codecs: Readonly<Record<string, (options?: any) => Codec<any>>> = {
   affine,
   aqlm,
+  awq,
   bf16,
   binary,
   compeft,

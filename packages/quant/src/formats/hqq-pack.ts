@@ -1,5 +1,19 @@
 /** hqq's packings: the grouped matrix of R rows is cut into equal parts, whose codes lie side by side in a word. */
-import { codeAt, putCode } from '../kernels/grouped.ts'
+
+/** code i of a stream of bits, the lowest first */
+const codeAt = (bytes: Uint8Array, bits: number, i: number): number => {
+  const bit = bits * i
+  const at = Math.floor(bit / 8)
+  return ((bytes[at]! | (bytes[at + 1]! << 8)) >>> (bit % 8)) & ((1 << bits) - 1)
+}
+/** puts code i into a stream of zeros */
+const putCode = (bytes: Uint8Array, bits: number, i: number, code: number): void => {
+  const bit = bits * i
+  const at = Math.floor(bit / 8)
+  const w = code << (bit % 8)
+  bytes[at]! |= w & 255
+  if (w > 255) bytes[at + 1]! |= w >>> 8
+}
 
 /** how codes of some bits lie in a word */
 interface Packing {

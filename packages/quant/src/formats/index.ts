@@ -1,6 +1,7 @@
 // Written by `npm run generate` from this folder.
 
 import { format as aqlm } from './aqlm.ts'
+import { format as awq } from './awq.ts'
 import { format as bnb } from './bnb.ts'
 import type { PackedFormat } from './format.ts'
 import { format as fp8 } from './fp8.ts'
@@ -9,4 +10,4 @@ import { format as hqq } from './hqq.ts'
 import { format as weft } from './weft.ts'
 
 /** every layout of packed weights */
-export const formats: readonly PackedFormat[] = [aqlm, bnb, fp8, gptq, hqq, weft]
+export const formats: readonly PackedFormat[] = [aqlm, awq, bnb, fp8, gptq, hqq, weft]
