@@ -125,6 +125,12 @@ export interface Lab {
   loss(tuned: Tuned, params: Params, batches: readonly Batch[]): Promise<number>
 }
 
+export const lossFor = ({ loss }: Recipe): NonNullable<Recipe['loss']> =>
+  loss ?? ((tuned, p, batch, rng) => nextToken(tuned.run(p, inputsOf(batch), { training: true, rng }), batch))
+
+export const transformFor = ({ transform }: Recipe, lr: Schedule, tuned: Tuned, setting: Setting): Transform<any> =>
+  transform?.(lr, tuned, setting) ?? chain(clipByGlobalNorm(1), adamw({ lr, weightDecay: 0 }))
+
 /** one adapter on all linear sites of the blocks */
 export const linears = (
   adapter: Adapter<any>,
@@ -219,26 +225,23 @@ export const laboratory = async ({
           { statistics },
         )
       : undefined
-    const train_ = recipe.train?.(setting)
+    const whole = recipe.train?.(setting)
     const peak = peakBytes()
     peak.reset()
     const held = peak.bytes - Object.values(base.weights).reduce((n, w) => n + bytesOf(w.parts), bytesOf(base.vectors))
     const tuned = attach(base, attachments, newRng(seed).fork('adapters'), {
-      ...(train_?.length && { train: train_ }),
+      ...(whole?.length && { train: whole }),
       ...(seen && { seen }),
     })
     const live = revising(tuned, { steps, seed })
     const lr = cosine(rate, { steps, warmup: Math.min(5, Math.floor(steps / 4)) })
-    const transform =
-      recipe.transform?.(lr, tuned, setting) ??
-      (chain(clipByGlobalNorm(1), adamw({ lr, weightDecay: 0 })) as Transform<any>)
-    const loss = recipe.loss ?? ((t, p, b, rng) => nextToken(t.run(p, inputsOf(b), { training: true, rng }), b))
+    const loss = lossFor(recipe)
     const curve: number[] = []
     const times: number[] = []
     let params: Params = tuned.params
-    const steps_ = train<Batch>({
+    const training = train<Batch>({
       params: tuned.params,
-      transform,
+      transform: transformFor(recipe, lr, tuned, setting),
       data: Array.from({ length: steps }, (_, i) => on.batch(seed, i)),
       loss: (p, b, { rng }) => loss(live.tuned, p, b, rng),
       weight: targetsIn,
@@ -246,7 +249,7 @@ export const laboratory = async ({
       ...(recipe.estimate && { estimate: recipe.estimate(tuned, setting) }),
       ...(live.active && { revise: live.revise }),
     })
-    for await (const s of steps_) {
+    for await (const s of training) {
       curve.push(s.loss)
       times.push(s.milliseconds)
       params = s.params

@@ -1,9 +1,9 @@
 /** A step of each adapter beside one of LoRA, in turns, and the most bytes of tensors while it trains. */
-import { inputsOf, nextToken, revising, type TransformerConfig } from '@weftjs/model'
-import { adamw, cosine, type Step, train } from '@weftjs/optim'
+import { revising, type TransformerConfig } from '@weftjs/model'
+import { cosine, type Step, train } from '@weftjs/optim'
 import type { Batch, Network, Params } from '@weftjs/spec'
 import { peakBytes, wasm } from '@weftjs/tensor'
-import { batchOf } from '../../claims/lab.ts'
+import { batchOf, lossFor, transformFor } from '../../claims/lab.ts'
 import { started } from './adapter.ts'
 import { networkOf } from './network.ts'
 import { serve, type Work } from './serve.ts'
@@ -33,9 +33,8 @@ await serve(async ({ methods, shape, length }: Options): Promise<Work> => {
     const steps: AsyncGenerator<Step> = train({
       params: tuned.params,
       data: data(),
-      loss: (p: Params, b, { rng }) =>
-        recipe.loss?.(live.tuned, p, b, rng) ?? nextToken(live.run(p, inputsOf(b), { training: true, rng }), b),
-      transform: recipe.transform?.(cosine(1e-4, { steps: 1000, warmup: 0 }), tuned, setting) ?? adamw({ lr: 1e-4 }),
+      loss: (p: Params, b, { rng }) => lossFor(recipe)(live.tuned, p, b, rng),
+      transform: transformFor(recipe, cosine(1e-4, { steps: 1000, warmup: 0 }), tuned, setting),
       ...(recipe.estimate && { estimate: recipe.estimate(tuned, setting) }),
       ...(live.active && { revise: live.revise }),
     })

@@ -125,7 +125,7 @@ const loadOf = ({ probabilities, taken }: Routing, real: Tensor | undefined): Lo
  * E·Σₑ fₑ·Pₑ: f the tokens sent to each expert, P the mean of its probability, over the tokens of all layers together;
  * k where the load is even  —  Fedus et al., arXiv:2101.03961 (4)-(6).
  */
-export const loadBalance = (loads: readonly Load[]): Scalar => {
+const loadBalance = (loads: readonly Load[]): Scalar => {
   const over = (f: (load: Load) => Tensor): Tensor => loads.map(f).reduce((a, b) => add(a, b))
   const rows = over((l) => l.rows)
   const [f, p] = [over((l) => l.taken), over((l) => l.probabilities)].map((x) => div(x, rows)) as [Tensor, Tensor]
