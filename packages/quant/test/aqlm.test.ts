@@ -1,12 +1,13 @@
-import { attach, loadNetwork, namesOf } from '@weftjs/model'
-import type { Codec, Seen, Tensor2D } from '@weftjs/spec'
+import { attach, loadNetwork, namesOf, seeing } from '@weftjs/model'
+import type { Batch, Codec, Seen, Tensor2D } from '@weftjs/spec'
 import { add, cpu, linear, matMul, mul, rng, sub, sum, tensor, wasm } from '@weftjs/tensor'
 import { type Checkpoint, fromBytes, openSafetensors, type TensorBytes, toSafetensors } from '@weftjs/tensor/checkpoint'
 import { fromFile, nodeFolder } from '@weftjs/tensor/checkpoint/file'
+import { tinyLlama } from '@weftjs/testkit'
 import { packed } from '@weftjs/weight'
 import fc from 'fast-check'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { aqlm, bitsPerWeight, fromPacked, packedWriter } from '../src/index.ts'
+import { aqlm, bitsPerWeight, fromPacked, packedWriter, quantize } from '../src/index.ts'
 import { packStream, streamAt, unpackStream } from '../src/kernels/stream.ts'
 import { lossOf } from '../src/solve/aqlm.ts'
 import { search } from '../src/solve/beam.ts'
@@ -200,6 +201,26 @@ describe('codes, books and scales', () => {
       'lost of the outputs: without data, k-means with data, all',
       JSON.stringify(margins.map((m) => m.map((v) => +v.toFixed(4)))),
     )
+  })
+  it('a network is packed block by block by what its layers read', async () => {
+    const network = tinyLlama(rng(3))
+    const n = 64
+    const batch: Batch = {
+      shape: [8, 8],
+      ids: Int32Array.from(rng(4).numbers(n), (v) => Math.floor(24 * v)),
+      targets: Int32Array.from(rng(5).numbers(n), (v) => Math.floor(24 * v)),
+      positions: Int32Array.from({ length: n }, (_, i) => i % 8),
+      segments: new Int32Array(n).fill(1),
+    }
+    const see = seeing([batch])
+    const codec = aqlm({ codebooks: 2, bits: 3, group: 4, rounds: 2 })
+    const small = await quantize(network, codec, { see })
+    see.dispose()
+    await expect(quantize(network, codec)).rejects.toThrow(/aqlm looks at what the layer reads/)
+    const blind = await quantize(network, aqlm({ codebooks: 2, bits: 3, group: 4, rounds: 2, calibrate: false }))
+    const name = 'blocks.1.mlp.down'
+    expect(small.weights[name]!.format).toBe('aqlm')
+    expect(await small.weights[name]!.dense().data()).not.toEqual(await blind.weights[name]!.dense().data())
   })
   it('at 2 and at 1 bit a weight, the books apart', () => {
     expect(bitsPerWeight(aqlm(), [4096, 4096])).toBeCloseTo(2 + (2 * 256 * 8 * 16) / 4096 ** 2 + 32 / 4096, 9)
