@@ -1,5 +1,5 @@
 import type { Adapter, Revision, Scalar, Site, Tensor1D, Tensor2D } from '@weftjs/spec'
-import { add, concat, gather, mul, neg, type Tensor, takeAt, tensor1d, zeros } from '@weftjs/tensor'
+import { add, concat, gather, mul, neg, readsAtOnce, type Tensor, takeAt, tensor1d, zeros } from '@weftjs/tensor'
 import { scatter, sum } from '@weftjs/weight'
 import { nuclearNorm } from './shared/nuclear.ts'
 import { mustBeShare, placesOf, type SparseState, sizeOf, weightOf } from './shared/sparse.ts'
@@ -73,7 +73,11 @@ export const sara = (options: SaraOptions = {}): Adapter<SaraState> => {
       const values = takeAt(w, places) as Tensor1D // [k]
       return { state: { values, places, all, fixed: neg(values) as Tensor1D }, trains: ['values'] }
     },
-    weight: (base, { values, places, all, fixed }, { training, rng, penalty }) => {
+    weight: (base, { values, places, all, fixed }, { training, rng, site, penalty }) => {
+      if (training && lambda && !readsAtOnce() && hasNorm(base.shape))
+        throw new Error(
+          `${site.name}: the norm of sara is taken by an SVD within the pass, and a GPU outside of a browser is not read so; take lambda 0 or the wasm backend`,
+        )
       if (training && lambda && rng && hasNorm(base.shape) && rng.fork('norm').numbers(1)[0]! * run.normed < 1)
         penalty(mul(nuclearNorm(values, places, base.shape), lambda) as Scalar)
       return sum(base, scatter(base.shape, concat([all, places], 1), concat([fixed, values]) as Tensor1D))

@@ -1,5 +1,5 @@
 import type { Adapter, Revisable, ReviseContext, Revision, Site, Tensor1D } from '@weftjs/spec'
-import { largestOf, sampleOf, type Tensor, zeros } from '@weftjs/tensor'
+import { largestOf, readsAtOnce, sampleOf, type Tensor, zeros } from '@weftjs/tensor'
 import { accumulated, best, chosen, type RegrownState } from './shared/regrow.ts'
 import { flatOf, mustBeShare, shareOf, sizeOf, sparseStart, withSparse } from './shared/sparse.ts'
 import { mustBeWhole } from './shared/start.ts'
@@ -108,9 +108,13 @@ export const spiel = (options: SpielOptions = {}): Adapter<SpielState> => {
       const sums = growth === 'ma' && { rows: zeros([out]) as Tensor1D, columns: zeros([input]) as Tensor1D }
       return { state: { ...state, ...sums }, trains: trains! }
     },
-    weight: (base, state, { training }) => {
+    weight: (base, state, { training, site }) => {
       const w = withSparse(base, state)
       const n = training ? notes.get(state.places) : undefined
+      if (n && !readsAtOnce())
+        throw new Error(
+          `${site.name}: spiel reads gradients as they are computed, and a GPU outside of a browser is not read so; take growth 'ma' or the wasm backend`,
+        )
       return n ? watched(w, (g) => note(n, state.values.size, g.dataSync())) : w
     },
     revise: (sites, { step, steps }: ReviseContext) => {

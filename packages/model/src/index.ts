@@ -1,6 +1,7 @@
 export { agreement } from './agreement.ts'
 export { type Architecture, architectureOf, architectures, type Name, namesOf } from './architectures/index.ts'
 export { attach, type FoldOptions, type ForwardOptions, type Pass, type Tuned, tunedOf } from './attach.ts'
+export { type AttachAsyncOptions, attachAsync } from './attach-async.ts'
 export {
   type Attachment,
   type AttachOptions,

@@ -32,7 +32,10 @@ export interface Revising {
    * To be called after an optimizer's step, in a tidy: `step` steps are done, this one included. Of the params that it
    * returns those that stayed are the given ones. @throws Error where an adapter revises what it does not hold
    */
-  revise(params: Params, grads: Params, step: number): RevisedParams
+  readonly revise: ((params: Params, grads: Params, step: number) => RevisedParams) & {
+    /** what it may read beside its arguments */
+    reads(): readonly Tensor[]
+  }
 }
 
 /** The adapters' `revise` beside training; without such an adapter it gives back what it is given. */
@@ -47,6 +50,37 @@ export const revising = (start: Tuned, { steps, seed = 0 }: RevisingOptions): Re
     disposeReplaced(buffers, next)
     buffers = next
     tuned = tunedOf({ ...start, constants: { ...start.constants, ...buffers } })
+  }
+  const revise = (params: Params, grads: Params, step: number): RevisedParams => {
+    const all = { ...tuned.constants, ...params }
+    const next: Record<string, Tensor> = { ...params }
+    const moved: Record<string, Tensor> = {}
+    const moments: Record<string, (moment: Tensor, name: string) => Tensor> = {}
+    for (const [name, list] of groups) {
+      const bound = new Map(list.map((b) => [b.site.name, b]))
+      const sites: Record<string, Revisable> = {}
+      for (const b of list) sites[b.site.name] = { site: b.site, state: stateOf(b, all), grads: stateOf(b, grads) }
+      const found = list[0]!.adapter.revise!(sites, { step, steps, rng: noise.fork(name).fork(step) })
+      for (const [site, revision] of Object.entries(found)) {
+        const b = bound.get(site)
+        const nameOf = (key: string): string => {
+          if (b?.keys.includes(key)) return `${b.prefix}.${key}`
+          throw new Error(`${site}: '${name}' revises ${key}, which it does not hold there; return it from init`)
+        }
+        for (const [key, tensor] of Object.entries(revision.state)) {
+          const full = nameOf(key)
+          if (!tensor || tensor === all[full]) continue
+          // a clone, for a revision may give one tensor to two places
+          ;(full in params ? next : moved)[full] = clone(tensor)
+        }
+        for (const [key, f] of Object.entries(revision.moments ?? {})) if (f) moments[nameOf(key)] = f
+      }
+    }
+    if (Object.keys(moved).length) {
+      for (const t of Object.values(moved)) keep(t)
+      put({ ...buffers, ...moved })
+    }
+    return { params: next, buffers, moments }
   }
   return {
     active: groups.size > 0,
@@ -64,36 +98,8 @@ export const revising = (start: Tuned, { steps, seed = 0 }: RevisingOptions): Re
         throw new Error(`${odd}: no adapter here keeps such a tensor; go on with the adapters that the run began with`)
       put(saved)
     },
-    revise: (params, grads, step) => {
-      const all = { ...tuned.constants, ...params }
-      const next: Record<string, Tensor> = { ...params }
-      const moved: Record<string, Tensor> = {}
-      const moments: Record<string, (moment: Tensor, name: string) => Tensor> = {}
-      for (const [name, list] of groups) {
-        const bound = new Map(list.map((b) => [b.site.name, b]))
-        const sites: Record<string, Revisable> = {}
-        for (const b of list) sites[b.site.name] = { site: b.site, state: stateOf(b, all), grads: stateOf(b, grads) }
-        const found = list[0]!.adapter.revise!(sites, { step, steps, rng: noise.fork(name).fork(step) })
-        for (const [site, revision] of Object.entries(found)) {
-          const b = bound.get(site)
-          const nameOf = (key: string): string => {
-            if (b?.keys.includes(key)) return `${b.prefix}.${key}`
-            throw new Error(`${site}: '${name}' revises ${key}, which it does not hold there; return it from init`)
-          }
-          for (const [key, tensor] of Object.entries(revision.state)) {
-            const full = nameOf(key)
-            if (!tensor || tensor === all[full]) continue
-            // a clone, for a revision may give one tensor to two places
-            ;(full in params ? next : moved)[full] = clone(tensor)
-          }
-          for (const [key, f] of Object.entries(revision.moments ?? {})) if (f) moments[nameOf(key)] = f
-        }
-      }
-      if (Object.keys(moved).length) {
-        for (const t of Object.values(moved)) keep(t)
-        put({ ...buffers, ...moved })
-      }
-      return { params: next, buffers, moments }
-    },
+    revise: Object.assign(revise, {
+      reads: () => [...owned].flatMap((n) => tuned.constants[n] ?? []),
+    }),
   }
 }

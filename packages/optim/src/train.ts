@@ -1,6 +1,7 @@
 import type { Estimator, Params, Rng, Scalar, Tensor, Transform } from '@weftjs/spec'
 import {
   addInPlace,
+  atOnce,
   backprop,
   clone,
   disposeReplaced,
@@ -9,6 +10,7 @@ import {
   mapParams,
   memory,
   rng as newRng,
+  readsAtOnce,
   scaleInPlace,
   tensorsIn,
   tidy,
@@ -42,9 +44,10 @@ export interface TrainOptions<B> {
   readonly seed?: number
   /**
    * called after each step of the optimizer, with the gradients of that step, in a tidy: a method that prunes, grows or moves
-   * what trains. `step` steps are done, this one included
+   * what trains. `step` steps are done, this one included. Where it throws since a GPU cannot be read at once, all this and
+   * what `reads` gives is fetched, and it is called again to compute in plain JavaScript
    */
-  revise?(params: Params, grads: Params, step: number): Revised
+  readonly revise?: ((params: Params, grads: Params, step: number) => Revised) & { reads?(): readonly Tensor[] }
   readonly signal?: AbortSignal
 }
 
@@ -64,6 +67,9 @@ export interface Step<B = unknown> {
   readonly bytes: number
   readonly tensors: number
 }
+
+/** `held`: the gradients, where a revision is still to come */
+type Stepped = { params: Params; state: any; held?: Params }
 
 /**
  * Gradient descent as an async iterator: stop consuming and it stops. Inputs stay as they are unless `consume` is set;
@@ -93,6 +99,11 @@ export async function* train<B>(options: TrainOptions<B>): AsyncGenerator<Step<B
         : copy(options.state)
   let step = options.step ?? 0
   const noise = newRng(seed)
+  const revisedFrom = ({ params, state }: Stepped, grads: Params): Stepped => {
+    const shapes = mapParams(params, (p) => p.shape) as Record<string, number[]>
+    const revised = revise!(params, grads, step + 1)
+    return { params: revised.params, state: revisedState(state, shapes, revised, () => transform.init(revised.params)) }
+  }
   let pending: B[] = []
   let losses: Reading[] = []
   try {
@@ -105,7 +116,7 @@ export async function* train<B>(options: TrainOptions<B>): AsyncGenerator<Step<B
       const batches = pending
       pending = []
       const total = batches.reduce((n, b) => n + weight(b), 0)
-      const next = tidy(() => {
+      const stepped = tidy((): Stepped => {
         let grads: Params | undefined
         for (const [i, b] of batches.entries()) {
           const share = batches.length === 1 ? 1 : weight(b) / total
@@ -125,12 +136,22 @@ export async function* train<B>(options: TrainOptions<B>): AsyncGenerator<Step<B
         const held = revise && mapParams(grads!, (g) => clone(g))
         const [updates, after] = transform.update(grads!, state, params)
         const moved = addInPlace(params, updates)
-        if (!revise) return kept({ params: moved, state: after })
-        const shapes = mapParams(moved, (p) => p.shape) as Record<string, number[]>
-        const revised = revise(moved, held!, step + 1)
-        const begun = (): unknown => transform.init(revised.params)
-        return kept({ params: revised.params, state: revisedState(after, shapes, revised, begun) })
+        const stepped: Stepped = { params: moved, state: after }
+        if (!held) return kept(stepped)
+        try {
+          return kept(revisedFrom(stepped, held))
+        } catch (error) {
+          if (readsAtOnce()) throw error
+          return kept({ ...stepped, held })
+        }
       })
+      let next = stepped
+      const { held } = stepped
+      if (held) {
+        const reads = [...tensorsIn(stepped), ...(revise!.reads?.() ?? [])]
+        next = await atOnce(reads, () => tidy(() => kept(revisedFrom(stepped, held))))
+        disposeReplaced(stepped, next)
+      }
       disposeReplaced([params, state], [next.params, next.state])
       ;({ params, state } = next)
       step++
