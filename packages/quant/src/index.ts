@@ -5,7 +5,6 @@ export { bf16 } from './bf16.ts'
 export { type BinaryOptions, type BinaryParts, binary } from './binary.ts'
 export { type Mixed, type MixedOptions, mixed } from './choose/mixed.ts'
 export { mostSensitive, type Sensitivity, type SensitivityOptions, sensitivity } from './choose/sensitivity.ts'
-export { type CompeftOptions, type CompeftParts, compeft } from './compeft.ts'
 export {
   type Compeft,
   fromCompeft,
@@ -22,6 +21,7 @@ export {
   ternaryDot,
   ternaryEntropy,
 } from './compeft/ternary.ts'
+export { type CompeftOptions, type CompeftParts, compeft } from './compeft.ts'
 export { type Dynamic8Options, type Dynamic8Parts, dynamic8 } from './dynamic8.ts'
 export { f16 } from './f16.ts'
 export { fromPacked, packedWriter } from './formats/all.ts'
@@ -34,14 +34,39 @@ export {
   quantizationConfig,
   toBnb,
 } from './formats/bnb.ts'
+export { codecs } from './formats/codecs.ts'
 export type { Names, PackedFormat, PackedWriter } from './formats/format.ts'
 export { fromGptq, type GptqFormatOptions, gptqWriter } from './formats/gptq.ts'
 export { fromHqq, toHqq } from './formats/hqq.ts'
+export { type PackingOptions, packing } from './formats/packing.ts'
 export { type Fp4Options, fp4 } from './fp4.ts'
 export { type Fp8Options, type Fp8Parts, fp8 } from './fp8.ts'
-export { type GgufOptions, type GgufParts, gguf } from './gguf.ts'
+export {
+  type GgufAdapterFolderOptions,
+  type GgufAdapterOptions,
+  ggufAdapter,
+  ggufAdapterFolder,
+  type LoraModule,
+  peftModules,
+} from './gguf/adapter.ts'
 export { blocks as ggufBlocks, writable as ggufWritable } from './gguf/blocks/index.ts'
+export type { GgufField, GgufMetadata, GgufScalar, GgufScalarType } from './gguf/field.ts'
+export { type GgufFolderOptions, ggufFolder } from './gguf/folder.ts'
+export type { GgufGiven } from './gguf/held.ts'
+export { type GgufMix, ggufMix, ggufMixes } from './gguf/mix.ts'
+export {
+  checkpointSources,
+  type GgufModelOptions,
+  ggufModel,
+  ggufPacked,
+  saveGguf,
+  tokenizerFiles,
+} from './gguf/model.ts'
+export { type Gguf, type GgufTensor, openGguf } from './gguf/reader.ts'
 export type { Block as GgufBlock, GgmlType, Importance } from './gguf/types.ts'
+export type { TokenizerFiles } from './gguf/vocabulary-out.ts'
+export { type GgufFile, type GgufSource, writeGguf } from './gguf/writer.ts'
+export { type GgufOptions, type GgufParts, gguf } from './gguf.ts'
 export { type GptqOptions, type GptqParts, gptq, type Ordered } from './gptq.ts'
 export { fromHalf } from './half.ts'
 export { type HqqOptions, type HqqParts, hqq } from './hqq.ts'
