@@ -14,7 +14,7 @@ const camel = (name: string): string => name.replace(/[-_]+([a-z0-9])/gi, (_, c:
 const snake = (name: string): string => name.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`)
 
 /** the names of our own methods that make an adapter */
-export const methodNames = (): readonly string[] =>
+const methodNames = (): readonly string[] =>
   methods.flatMap((m) => (m.family === 'lora' && m.subpath.startsWith('@weftjs/lora/') ? [m.subpath.slice(13)] : []))
 
 /** Our own methods; each is loaded when it is named. */
@@ -138,9 +138,10 @@ export interface Given {
 const MORE: Readonly<Record<string, (given: Given) => unknown[]>> = {
   loftq: ({ original }) => (original ? [original] : []),
 }
-/** the number of the first of these methods that looks at the matrices before they were packed */
+const takesMore = (a: object): boolean => 'method' in a && Object.hasOwn(MORE, String(a.method))
+/** the number of the first of these methods that looks at the matrices before this run packs them */
 export const needsOriginal = (adapters: readonly object[]): number | undefined => {
-  const found = adapters.findIndex((a) => 'method' in a && Object.hasOwn(MORE, String(a.method)))
+  const found = adapters.findIndex((a) => takesMore(a) && !('original' in a))
   return found < 0 ? undefined : found
 }
 
@@ -152,12 +153,13 @@ const optionsFor = (settings: AdapterSettings, { factory, options: declared }: S
   const names = declared ? new Set(declared) : lookedAt(factory)
   const options: Record<string, unknown> = {}
   const odd: string[] = []
+  const own = takesMore(settings) ? [...OWN, 'original'] : OWN
   for (const [key, value] of Object.entries(settings)) {
-    if (OWN.includes(key)) continue
+    if (own.includes(key)) continue
     const name = camel(key)
     if (names && !names.has(name)) {
       const known = [...names].map(snake)
-      const near = nearest(snake(name), [...known, ...OWN])
+      const near = nearest(snake(name), [...known, ...own])
       odd.push(
         `${field}.${key}: '${settings.method}' has no such option; ${near ? `did you mean ${near}?` : `there are ${known.sort().join(', ') || 'none'}`}`,
       )
@@ -171,6 +173,8 @@ const optionsFor = (settings: AdapterSettings, { factory, options: declared }: S
 /** An entry of `adapters` with the method that it names, before it is made. */
 export interface Prepared {
   readonly source: Source
+  /** MODEL before it was packed, where it is named */
+  readonly original?: string
   make(given: Given): Attachment & { readonly source: Source }
 }
 
@@ -182,8 +186,12 @@ export const prepareAdapter = async (
   const field = `adapters.${index}`
   const source = await loadMethod(settings.method, folders, `${field}.method`)
   const options = optionsFor(settings, source, field)
+  const original = takesMore(settings) ? settings['original'] : undefined
+  if (original !== undefined && (typeof original !== 'string' || !original))
+    throw new Failure(`${field}.original: must be a model, as in "model", found ${JSON.stringify(original)}`)
   return {
     source,
+    ...(original !== undefined && { original }),
     make: (given) => {
       let adapter: Adapter
       try {

@@ -758,6 +758,7 @@ export const methods: readonly Method[] = [
       'trainExperts',
       'width',
     ],
+    peft: 'XLORA',
   },
   {
     name: 'agreement',

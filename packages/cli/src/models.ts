@@ -14,6 +14,7 @@ import {
 import { miniFolder } from '@weftjs/mini'
 import {
   attach,
+  attachAsync,
   checkTokenizer,
   deleteAdapters,
   loadNetwork,
@@ -162,7 +163,7 @@ export const openAdapters = async (
   const twice = train.find((n, i) => train.indexOf(n) < i)
   if (twice !== undefined)
     throw new Failure(`${twice}: two of the adapters have a copy of it, and only one can stand; take one of them`)
-  const attached = attach(
+  const attached = await attachAsync(
     base,
     read.map((r) => ({ ...r.start.attachments[0], name: r.name })),
     random,

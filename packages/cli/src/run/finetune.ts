@@ -1,9 +1,10 @@
 import { mkdir, readFile } from 'node:fs/promises'
-import { join, relative, resolve } from 'node:path'
-import { asPlainLora, PEFT_CONFIG, PEFT_TENSORS, readyLora, savePeft, scaleOf } from '@weftjs/lora'
+import { dirname, join, relative, resolve } from 'node:path'
+import { asPlainLora, PEFT_CONFIG, readyLora, savePeft, scaleOf } from '@weftjs/lora'
 import {
   type Attachment,
   attach,
+  attachAsync,
   type Calibrated,
   calibrate,
   deleteAdapters,
@@ -19,7 +20,7 @@ import type { Batch, Network, Params, Site, Tensor } from '@weftjs/spec'
 import { countParams, dispose, keepParams, mul, rng, selectParams, tidy } from '@weftjs/tensor'
 import type { Sink } from '@weftjs/tensor/checkpoint'
 import { fileSink } from '@weftjs/tensor/checkpoint/file'
-import { type Given, needsOriginal, type Prepared, prepareAdapter } from '../adapters.ts'
+import { type Given, needsOriginal, type Prepared, prepareAdapter, type Source } from '../adapters.ts'
 import { startBackend } from '../backends.ts'
 import { codecOf } from '../codecs.ts'
 import type { Call } from '../command.ts'
@@ -94,6 +95,15 @@ const seenBy = async (
   return seen
 }
 
+/** a start that makes up for packing does nothing where nothing is packed */
+const mustBePacked = ({ path, settings }: Own, network: Network<object>, prepared: readonly Prepared[]): void => {
+  const odd = prepared.findIndex((p) => p.original !== undefined)
+  if (odd < 0 || Object.values(network.weights).some((w) => w.codec)) return
+  throw new Failure(
+    `${path}: adapters.${odd}.original: no matrix of ${settings.model} is packed, so that nothing was lost; set base.codec, or take a model that weft quantize has made`,
+  )
+}
+
 const attachAll = async (
   file: Own,
   network: Network<TransformerConfig>,
@@ -111,13 +121,22 @@ const attachAll = async (
     )
     return { tuned: found.tuned, from: found.adapters, packages: Object.fromEntries(packages) }
   }
-  const attachments = prepared.map((p) => p.make(given))
+  const attachments: (Attachment & { readonly source: Source })[] = []
+  const originals: Network<TransformerConfig>[] = []
+  for (const [i, p] of prepared.entries()) {
+    const path = p.original && (await modelOf(file, p.original, `adapters.${i}.original`))
+    const original = path ? await openNetwork(await openFolder(path)) : given.original
+    if (path) originals.push(original as Network<TransformerConfig>)
+    attachments.push(p.make({ ...(original && { original }) }))
+  }
   const seen = await seenBy(file, network, attachments, given)
-  const tuned = attach(network, attachments, random, {
+  const tuned = await attachAsync(network, attachments, random, {
     ...(trains !== undefined && { train: trains }),
     ...(seen && { seen }),
+    reads: [...originals, ...(given.original ? [given.original] : [])].flatMap(partsOf),
   })
   dispose([...new Set(Object.values(seen ?? {}).flatMap((s) => Object.values(s.tensors)))])
+  for (const original of originals) disposeOnly(original, tuned.network)
   for (const [i, { adapter, name = adapter.name }] of attachments.entries())
     if (!tuned.bound.some((b) => b.name === name))
       throw new Failure(
@@ -158,12 +177,12 @@ export const finetune = async (call: Call): Promise<number> => {
   const out = resolve(settings.out)
   const [resume, restart] = [flag('resume'), flag('restart')]
   if (settings.base?.codec !== undefined) codecOf(settings.base.codec, 'base.codec')
-  const model = await modelOf(file)
+  const model = await modelOf(file, settings.model, 'model')
   const prepared = await prepareAll(file)
   const unpacked = settings.base?.codec === undefined ? needsOriginal(settings.adapters) : undefined
   if (unpacked !== undefined)
     throw new Failure(
-      `${file.path}: adapters.${unpacked}.method: '${(settings.adapters[unpacked] as AdapterSettings).method}' makes up for what packing loses; set base.codec, or choose lora`,
+      `${file.path}: adapters.${unpacked}.method: '${(settings.adapters[unpacked] as AdapterSettings).method}' makes up for what packing loses; set base.codec, or name the model before it was packed as adapters.${unpacked}.original`,
     )
   if (!flag('estimate')) await checkOut(out, { resume, restart })
   const backend = await startBackend(text('backend'))
@@ -171,6 +190,7 @@ export const finetune = async (call: Call): Promise<number> => {
   const keep = needsOriginal(settings.adapters) !== undefined
   const original = await openNetwork(folder, settings.base)
   const network = await packBase(original, settings.base, !keep)
+  mustBePacked(file, network, prepared)
   const bare = settings.data.format === 'ids' && !(await folder.has('tokenizer.json'))
   const tokenizer = bare ? undefined : await openTokenizer(folder, network)
   const random = rng(settings.train.seed).fork('data')
@@ -248,11 +268,12 @@ const factorsOf = async ({ bound, params }: Tuned): Promise<(name: string) => nu
   return (name) => found.get(name) ?? 1
 }
 
+const partsOf = ({ weights }: Network<object>): Tensor[] =>
+  Object.values(weights).flatMap((w) => Object.values(w.parts))
 /** the tensors of the first that the second does not have */
 const disposeOnly = (a: Network<object>, b: Network<object>): void => {
-  const parts = ({ weights }: Network<object>) => Object.values(weights).flatMap((w) => Object.values(w.parts))
-  const kept = new Set(parts(b))
-  dispose(parts(a).filter((t) => !kept.has(t)))
+  const kept = new Set(partsOf(b))
+  dispose(partsOf(a).filter((t) => !kept.has(t)))
 }
 
 /** a copy of what trains under a name: training may write over it */
@@ -275,10 +296,14 @@ const saveAdapters = async (
     const own = Object.fromEntries(Object.keys(one.params).map((n) => [n, params[n]!]))
     const mine = i ? selectParams(own, (n) => !(n in tuned.network.weights || n in tuned.network.vectors)) : own
     const folder = names.length > 1 ? join(out, name) : out
-    await mkdir(folder, { recursive: true })
     const known = from?.find((f) => f.name === name)
     const about = { base, ...known?.formats, ...(known && { config: known.config }) }
-    const sink = (file: string): Promise<Sink> => fileSink(join(folder, file))
+    const written = new Set<string>()
+    const sink = async (file: string): Promise<Sink> => {
+      written.add(file)
+      await mkdir(dirname(join(folder, file)), { recursive: true })
+      return fileSink(join(folder, file))
+    }
     try {
       await savePeft(sink, { ...one, params: mine }, mine, about)
     } catch (error) {
@@ -302,16 +327,15 @@ const saveAdapters = async (
       await writeJson(path, { ...config, [PACKAGE]: origin.startsWith('/') ? `./${relative(folder, origin)}` : origin })
     }
     const prefix = names.length > 1 ? `${name}/` : ''
-    files.push(`${prefix}${PEFT_TENSORS}`, `${prefix}${PEFT_CONFIG}`)
+    files.push(...[...written].map((file) => `${prefix}${file}`))
   }
   return files
 }
 
 /** MODEL of a run file: `mini` and hub names as they are, a folder by its path */
-const modelOf = async (file: RunFile<FinetuneFile>): Promise<string> => {
-  const { model } = file.settings
+const modelOf = async (file: Own, model: string, field: string): Promise<string> => {
   if (model === 'mini') return model
-  return file.find(model, 'model').catch((error) => {
+  return file.find(model, field).catch((error) => {
     if (/^[\w-][\w.-]*\/[\w.-]+(@.+)?$/.test(model)) return model
     throw error
   })
