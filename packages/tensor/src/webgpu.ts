@@ -48,7 +48,9 @@ const quiet = <T extends KernelBackend>(backend: T): T => {
   const { tensorMap } = backend as unknown as { tensorMap: { get(id: object): { values?: unknown } } }
   inner.readSync = (id) => {
     if (tensorMap.get(id)?.values == null)
-      throw new Error('webgpu: this runtime cannot read a GPU synchronously; use await tensor.data(), attachAsync for an adapter that reads what it starts from, or the wasm backend')
+      throw new Error(
+        'webgpu: this runtime cannot read a GPU synchronously; use await tensor.data(), attachAsync for an adapter that reads what it starts from, or the wasm backend',
+      )
     return readSync(id)
   }
   return backend

@@ -10,9 +10,12 @@ export const toMatrix = (t: Tensor2D): Matrix => {
   try {
     data = t.dataSync()
   } catch (error) {
-    throw new Error(`toMatrix: [${t.shape}] cannot be read at once on this backend; await toMatrixAsync(t), or take attachAsync for an adapter, or the wasm backend`, {
-      cause: error,
-    })
+    throw new Error(
+      `toMatrix: [${t.shape}] cannot be read at once on this backend; await toMatrixAsync(t), or take attachAsync for an adapter, or the wasm backend`,
+      {
+        cause: error,
+      },
+    )
   }
   return matrix(t.shape[0], t.shape[1], data)
 }
