@@ -37,3 +37,41 @@ export interface Table {
   readonly grid: readonly number[]
   readonly rows: readonly Row[]
 }
+
+/** A storage format on one model. */
+export interface QuantRow {
+  readonly method: string
+  readonly model: string
+  /** a margin that is above 0 where the claim holds; without a claim the KL itself */
+  readonly metric: string | null
+  readonly mean: number | null
+  readonly sd: number | null
+  readonly seeds: number
+  readonly claim: string | null
+  readonly holds: boolean | null
+  readonly run: {
+    /** a weight, scales included */
+    readonly bits: number
+    readonly bytes: number
+    /** ‖Q − W‖²/‖W‖²; null where scales moved between layers */
+    readonly error: number | null
+    /** to the full model, nats a token */
+    readonly kl: Spread
+    readonly perplexity: Spread
+    /** to pack the model */
+    readonly seconds: number
+    /** of a token that is generated */
+    readonly milliseconds: number
+    /** most bytes of tensors while packing, beside the dense model */
+    readonly peak: number
+  } | null
+  readonly error?: string
+}
+export interface QuantTable {
+  readonly name: string
+  readonly date: string
+  readonly machine: string
+  /** by the name of the model: numbers in the matrices of its blocks, and the perplexity of the full one */
+  readonly models: Readonly<Record<string, { readonly weights: number }>>
+  readonly rows: readonly QuantRow[]
+}

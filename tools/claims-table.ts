@@ -9,17 +9,17 @@ const results = (name: string): string => `claims/results/${name}.json`
 const two = (n: number): string => n.toFixed(2)
 const size = (n: number): string => (n >= 1e6 ? `${(n / 1e6).toFixed(1)} MB` : `${(n / 1e3).toFixed(1)} kB`)
 
-/** time of a step over LoRA's, by method, from the newest file that has it */
-const costs = (): Map<string, number> => {
+/** time of a step and most bytes over LoRA's, by method, from the newest file that has them */
+const costs = (): { time: Map<string, number>; memory: Map<string, number> } => {
   const folder = 'bench/results'
   const names = existsSync(join(root, folder)) ? readdirSync(join(root, folder)).sort().reverse() : []
-  const found = new Map<string, number>()
+  const found = { time: new Map<string, number>(), memory: new Map<string, number>() }
   for (const file of names.filter((n) => n.endsWith('.json'))) {
     const report = (JSON.parse(read(join(folder, file))) as Report[]).find((r) => r.name === 'adapters')
     for (const { metric, ratio } of report?.rows ?? []) {
       const [method, what] = metric.split(': ') as [string, string]
       if (!ratio) continue
-      if (what.startsWith('ms')) found.set(method, 1 / ratio.median)
+      found[what.startsWith('ms') ? 'time' : 'memory'].set(method, 1 / ratio.median)
     }
     if (report) break
   }
@@ -47,10 +47,10 @@ export const claimsTable = (
   const known = new Map(methods.map((m) => [m.name, m]))
   const cells = rows.map((r): string[] => {
     const { run } = r
-    const at = cost.get(r.method)
+    const [at, bytes] = [cost.time.get(r.method), cost.memory.get(r.method)]
     const home = known.get(r.method)
     const name = home ? `[\`${r.method}\`](${relative(from, home.file)})` : `\`${r.method}\``
-    if (!run || !lora) return [name, '', '', '', '', '', '', claimOf(r)]
+    if (!run || !lora) return [name, '', '', '', '', '', '', '', claimOf(r)]
     return [
       name,
       `${run.loss.mean.toFixed(3)} ± ${run.loss.sd.toFixed(3)}`,
@@ -58,16 +58,27 @@ export const claimsTable = (
       run.trainable.toLocaleString('en'),
       size(run.bytes),
       two(at ?? run.milliseconds / lora.milliseconds),
+      two(bytes ?? run.peak / lora.peak),
       String(run.rate),
       claimOf(r),
     ]
   })
   return [
     `On mini: ${steps} steps of the same text, three seeds, the best of the rates ${grid.join(', ')} on a validation split (a recipe whose method lives at other rates says so in [claims/${family}](${relative(from, `claims/${family}`)})); ${machine}, ${date}.`,
-    "Loss on held-out text of the task and forgetting (rise of the loss on text that mini wrote before) in nats a token, ± one deviation over the seeds; time of a step over LoRA's, of four blocks of SmolLM2's width where `npm run bench -- adapters` measured them.",
+    "Loss on held-out text of the task and forgetting (rise of the loss on text that mini wrote before) in nats a token, ± one deviation over the seeds; time of a step and most bytes of tensors over LoRA's, of four blocks of SmolLM2's width where `npm run bench -- adapters` measured them.",
     '',
     table(
-      ['method', 'loss', 'forgetting', 'trained numbers', 'on disk', 'time', 'rate', "the paper's claim at this scale"],
+      [
+        'method',
+        'loss',
+        'forgetting',
+        'trained numbers',
+        'on disk',
+        'time',
+        'memory',
+        'rate',
+        "the paper's claim at this scale",
+      ],
       cells.map((c) => c.map((v) => v.replaceAll('|', '\\|'))),
     ),
   ].join('\n')

@@ -4,6 +4,7 @@ import { existsSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join, relative } from 'node:path'
 import { benchTable } from './bench-table.ts'
 import { claimsTable } from './claims-table.ts'
+import { PLOT, quantPlot, quantTable } from './quant-table.ts'
 import {
   allMethods,
   camel,
@@ -158,6 +159,7 @@ ${methods.map((m) => `${basename(m.file, '.ts') === m.name ? m.name : `'${basena
 export const generated = (): [path: string, text: string][] => {
   const methods = allMethods()
   const figures = between('README.md', 'bench', benchTable(table, { from: '.', all: false }))
+  const plot = quantPlot()
   const readme = between('README.md', 'packages', packageTable(), figures)
   return [
     ['README.md', between('README.md', 'methods', methodTable(methods, '.', true), readme)],
@@ -166,7 +168,9 @@ export const generated = (): [path: string, text: string][] => {
       const own = methods.filter((m) => m.family === f)
       const text = between(path, 'methods', methodTable(own, `packages/${f}`, false))
       const compared = text.includes('<!-- claims -->')
-      return [path, compared ? between(path, 'claims', claimsTable(table, f, `packages/${f}`, own), text) : text]
+      const claims = (): string =>
+        f === 'quant' ? quantTable(table, `packages/${f}`) : claimsTable(table, f, `packages/${f}`, own)
+      return [path, compared ? between(path, 'claims', claims(), text) : text]
     }),
     ['bench/README.md', between('bench/README.md', 'bench', benchTable(table, { from: 'bench', all: true }))],
     ['packages/lora/src/index.ts', methodExports('packages/lora/src/index.ts')],
@@ -190,6 +194,7 @@ export const generated = (): [path: string, text: string][] => {
         methods.filter((m) => /^packages\/quant\/src\/[^/]+\.ts$/.test(m.file)),
       ),
     ],
+    ...(plot === undefined ? [] : [[PLOT, plot] as [string, string]]),
     ['llms.txt', llms(methods)],
     ['packages/cli/src/methods.generated.ts', formatted('packages/cli/src/methods.generated.ts', listing(methods))],
   ]

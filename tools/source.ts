@@ -135,7 +135,7 @@ export interface Method {
   readonly paper: string
   readonly file: string
   readonly subpath: string
-  /** of an adapter: the names of its options */
+  /** of an adapter or a codec: the names of its options */
   readonly options?: readonly string[]
   /** of an adapter that PEFT has: what it is there */
   readonly peft?: string
@@ -228,7 +228,7 @@ export const allMethods = (): Method[] => {
   const peft = peftNames()
   const known = (m: Method): Method => {
     const name = basename(m.file, '.ts')
-    if (m.family !== 'lora' || camel(name) !== m.name) return m
+    if (!(m.family === 'lora' || m.family === 'quant') || camel(name) !== m.name) return m
     const type = peft.get(name)
     return { ...m, options: optionsOf(m.file, m.name), ...(type && { peft: type }) }
   }

@@ -43,8 +43,8 @@ export const missingPeer = (needs: readonly Peer[], python?: string): string | u
     const reason =
       peer === 'torch'
         ? (pythonModule(pythonOf(python), 'torch') ?? pythonModule(pythonOf(python), 'transformers'))
-        : peer === 'peft'
-          ? pythonModule(pythonOf(python), 'peft')
+        : peer === 'peft' || peer === 'bitsandbytes' || peer === 'gguf'
+          ? pythonModule(pythonOf(python), peer)
           : nodeModule(peer === 'tfjs' ? '@tensorflow/tfjs' : '@jax-js/jax')
     if (reason) return reason
   }

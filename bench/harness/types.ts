@@ -12,7 +12,7 @@ export interface Side {
   /** a name of the environment of tools/swiftshader.mjs: software WebGPU where there is no GPU */
   readonly gpu?: boolean
 }
-export type Peer = 'torch' | 'peft' | 'jax-js' | 'tfjs'
+export type Peer = 'torch' | 'peft' | 'bitsandbytes' | 'gguf' | 'jax-js' | 'tfjs'
 
 /** what one unit took, in milliseconds, and whatever else its side counts */
 export interface Unit {

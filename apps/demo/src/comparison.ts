@@ -39,6 +39,11 @@ const COLUMNS: Readonly<Record<string, Column>> = {
     of: (r) => (r.run && lora ? r.run.milliseconds / lora.milliseconds : null),
     show: (r) => (r.run && lora ? (r.run.milliseconds / lora.milliseconds).toFixed(2) : ''),
   },
+  memory: {
+    title: "Memory, of LoRA's",
+    of: (r) => (r.run && lora ? r.run.peak / lora.peak : null),
+    show: (r) => (r.run && lora ? (r.run.peak / lora.peak).toFixed(2) : ''),
+  },
   rate: { title: 'Rate', of: (r) => r.run?.rate ?? null, show: (r) => String(r.run?.rate ?? ''), log: true },
   claim: {
     title: "The paper's claim",
@@ -51,7 +56,7 @@ const COLUMNS: Readonly<Record<string, Column>> = {
 }
 
 byId('about').textContent =
-  `${table.steps} steps, rates ${table.grid.join(', ')}; ${table.machine}, ${table.date}. The time of a step is from a run that does more than time; npm run bench -- adapters measures it alone.`
+  `${table.steps} steps, rates ${table.grid.join(', ')}; ${table.machine}, ${table.date}. Time and memory of a step are from a run that does more than measure; npm run bench -- adapters measures them alone.`
 
 /** -- the table: a click on a heading sorts by it, a second one the other way round */
 let sorted = { by: 'loss', down: false }

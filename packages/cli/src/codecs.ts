@@ -1,16 +1,103 @@
-import { int8, nf4 } from '@weftjs/quant'
-import type { Codec } from '@weftjs/spec'
+import { codecs, ggufMixes, ggufWritable } from '@weftjs/quant'
+import type { Codec, Config } from '@weftjs/spec'
 import { Failure, usage } from './fail.ts'
+import { methods } from './methods.generated.ts'
+import { nearest } from './nearest.ts'
 
-const CODECS: Readonly<Record<string, () => Codec<any>>> = {
-  nf4: () => nf4({ double: true }),
-  'nf4-plain': () => nf4(),
-  int8: () => int8(),
+/** A storage format as people name it: `gptq:bits=3,group=64` on the command line, or an object in a run file. */
+export type CodecSettings = string | ({ readonly name: string } & Config)
+
+interface Named {
+  readonly name: string
+  readonly options: Config
 }
 
-/** A storage format by its name in a run file or on the command line; `nf4` quantizes its scales too. */
-export const codecOf = (name: string, field: string): Codec<any> => {
-  if (Object.hasOwn(CODECS, name)) return CODECS[name]!()
-  const message = `${field}: there is no codec '${name}'; there are ${Object.keys(CODECS).join(', ')}`
-  throw field.startsWith('--') ? usage(message) : new Failure(message)
+/** names with options in them */
+const SHORT: Readonly<Record<string, Named>> = {
+  'nf4-dq': { name: 'nf4', options: { double: true } },
+  'fp4-dq': { name: 'fp4', options: { double: true } },
+  aqlm: { name: 'aqlm', options: { calibrate: true } },
 }
+/** kept for optimizers and adapters, not for the matrices of a model */
+const OTHERS: ReadonlySet<string> = new Set(['dynamic8', 'state4', 'compeft'])
+
+/** what --codec and base.codec take, GGUF's types aside */
+export const codecNames: readonly string[] = [
+  ...new Set([...Object.keys(codecs).filter((n) => !OTHERS.has(n) && n !== 'gguf'), ...Object.keys(SHORT)]),
+].sort()
+
+/** of `a=1,b=text` */
+const pairs = (text: string, wrong: (found: string) => Error): Config => {
+  const found: Record<string, unknown> = {}
+  for (const pair of text.split(',')) {
+    const [key, ...rest] = pair.split('=')
+    if (!key || !rest.length) throw wrong(`'${pair}' is no option; write name=value, separated by commas`)
+    const value = rest.join('=')
+    try {
+      found[key] = JSON.parse(value)
+    } catch {
+      found[key] = value
+    }
+  }
+  return found
+}
+
+/** how a fault is told: as one of the command line's, or of a run file's */
+export const refuser =
+  (field: string): ((found: string) => Error) =>
+  (found) =>
+    field.startsWith('--') ? usage(`${field}: ${found}`) : new Failure(`${field}: ${found}`)
+
+export const namedIn = (given: CodecSettings, wrong: (found: string) => Error): Named => {
+  if (typeof given !== 'string') {
+    const { name, ...options } = given
+    return { name, options }
+  }
+  const at = given.indexOf(':')
+  if (at < 0) return { name: given, options: {} }
+  const [name, rest] = [given.slice(0, at), given.slice(at + 1)]
+  return { name, options: name === 'gguf' && !rest.includes('=') ? { type: rest } : pairs(rest, wrong) }
+}
+
+/** the mix of `gguf:Q4_K_M`, which is a file's and no matrix's */
+export const mixOf = (given: CodecSettings, field: string): string | undefined => {
+  const { name, options } = namedIn(given, refuser(field))
+  const type = name === 'gguf' ? (options as { type?: unknown }).type : undefined
+  return typeof type === 'string' ? type : undefined
+}
+
+/**
+ * A storage format by its name and options.
+ * @throws Failure that names the nearest where there is none, and for options that it does not have
+ */
+export const codecOf = (given: CodecSettings, field: string): Codec<any> => {
+  const wrong = refuser(field)
+  const named = namedIn(given, wrong)
+  const short = SHORT[named.name]
+  const name = short?.name ?? named.name
+  const options = { ...short?.options, ...named.options } as Record<string, unknown>
+  if (!Object.hasOwn(codecs, name) || OTHERS.has(name)) {
+    const near = nearest(name, [...codecNames, 'gguf'])
+    throw wrong(
+      `there is no codec '${name}'; ${near ? `did you mean ${near}?` : `there are ${codecNames.join(', ')} and gguf:TYPE`}`,
+    )
+  }
+  if (
+    name === 'gguf' &&
+    (ggufMixes as readonly string[]).includes(String(options['type'])) &&
+    !writable(options['type'])
+  )
+    throw wrong(`${options['type']} mixes types over a whole file; take one of ${ggufWritable.join(', ')} here`)
+  const known = methods.find((m) => m.family === 'quant' && m.subpath === `@weftjs/quant/${name}`)?.options
+  const odd = known && Object.keys(options).find((o) => !known.includes(o))
+  if (odd !== undefined)
+    throw wrong(`${name} has no option '${odd}'; ${known!.length ? `it has ${known!.join(', ')}` : 'it has none'}`)
+  const { of } = options as { of?: CodecSettings }
+  try {
+    return codecs[name]!({ ...options, ...(of !== undefined && { of: codecOf(of, field) }) })
+  } catch (error) {
+    if (error instanceof Failure) throw error
+    throw wrong((error as Error).message)
+  }
+}
+const writable = (type: unknown): boolean => (ggufWritable as readonly unknown[]).includes(type)

@@ -26,20 +26,22 @@ import {
   type TransformerConfig,
   type Tuned,
   tunedOf,
+  type WeightReader,
 } from '@weftjs/model'
 import { openModel } from '@weftjs/model/node'
-import { fromHalf, fromPacked } from '@weftjs/quant'
+import { fromHalf, fromPacked, ggufFolder } from '@weftjs/quant'
 import type { Network, Params, Rng } from '@weftjs/spec'
 import { bytesOf, rng, selectParams } from '@weftjs/tensor'
 import type { Folder } from '@weftjs/tensor/checkpoint'
-import { nodeFolder } from '@weftjs/tensor/checkpoint/file'
+import { fromFile, nodeFolder } from '@weftjs/tensor/checkpoint/file'
 import { loadMethod } from './adapters.ts'
 import { Failure } from './fail.ts'
 import { size, status, statusDone } from './terminal.ts'
 
-/** The folder behind MODEL: `mini`, a folder on disk, or a name on the hub. */
+/** The folder behind MODEL: `mini`, a GGUF file, a folder on disk, or a name on the hub. */
 export const openFolder = async (model: string): Promise<Folder> => {
   if (model === 'mini') return miniFolder()
+  if (model.endsWith('.gguf')) return ggufFolder(await fromFile(model))
   const folder = await openModel(model, {
     onDownload: ({ file, bytes, of }) => status(`downloading ${file}: ${size(bytes)} of ${size(of)}`),
   })
@@ -50,13 +52,12 @@ export const openFolder = async (model: string): Promise<Folder> => {
 /** A model's network, with progress; quantized folders are read as they are, and 16-bit ones where it is asked for. */
 export const openNetwork = async (
   folder: Folder,
-  { precision = 'float32' }: { precision?: 'float32' | 'checkpoint' | undefined } = {},
+  { precision = 'float32', packed }: { precision?: 'float32' | 'checkpoint' | undefined; packed?: WeightReader } = {},
 ): Promise<Network<TransformerConfig>> => {
+  const half: WeightReader = async (...args) =>
+    (await fromPacked(args[0], args[1], args[2], args[3])) ?? fromHalf(...args)
   const network = await loadNetwork(folder, {
-    packed:
-      precision === 'checkpoint'
-        ? async (...args) => (await fromPacked(args[0], args[1], args[2], args[3])) ?? fromHalf(...args)
-        : fromPacked,
+    packed: packed ?? (precision === 'checkpoint' ? half : fromPacked),
     onProgress: ({ tensors, of, bytes }) =>
       status(`loading ${folder.name}: ${tensors} of ${of} tensors, ${size(bytes)}`),
   })

@@ -87,7 +87,8 @@ export const finetuneFile = z.strictObject({
   /** keeps the frozen matrices in few bits, or in the 16 that the checkpoint has */
   base: z
     .strictObject({
-      codec: text.optional(),
+      /** its name, with options as `gptq:bits=3`, or as fields of their own: `{ name: gptq, bits: 3 }` */
+      codec: z.union([text, z.object({ name: text }).catchall(z.unknown())]).optional(),
       at: globs.optional(),
       precision: z.enum(['float32', 'checkpoint']).optional(),
     })

@@ -15,19 +15,19 @@ import {
   type Tuned,
 } from '@weftjs/model'
 import { calibrationFile, save } from '@weftjs/model/node'
-import { quantize as pack } from '@weftjs/quant'
+import { packing } from '@weftjs/quant'
 import type { Batch, Network, Params, Site, Tensor } from '@weftjs/spec'
 import { countParams, dispose, keepParams, mul, rng, selectParams, tidy } from '@weftjs/tensor'
 import type { Sink } from '@weftjs/tensor/checkpoint'
 import { fileSink } from '@weftjs/tensor/checkpoint/file'
 import { type Given, needsOriginal, type Prepared, prepareAdapter, type Source } from '../adapters.ts'
 import { startBackend } from '../backends.ts'
-import { codecOf } from '../codecs.ts'
 import type { Call } from '../command.ts'
 import { Failure } from '../fail.ts'
 import { type Feed, feed, kept } from '../feed.ts'
 import { writeJson } from '../files.ts'
 import { type Opened, openAdapters, openFolder, openNetwork, openTokenizer, PACKAGE, weigh } from '../models.ts'
+import { disposeOnly, planOf } from '../pack.ts'
 import { type RunFile, readFinetune } from '../runfile.ts'
 import type { AdapterSettings, FinetuneFile } from '../schema.ts'
 import { checkOut, transformOf } from '../session.ts'
@@ -149,24 +149,40 @@ const attachAll = async (
   )
   return { tuned, packages: Object.fromEntries(packages) }
 }
+const partsOf = ({ weights }: Network<object>): Tensor[] =>
+  Object.values(weights).flatMap((w) => Object.values(w.parts))
 /** a package by its name, a file by its whole path */
 const elsewhere = (name: string, folder: string): string => (/^\.{1,2}\//.test(name) ? resolve(folder, name) : name)
 
-/** the frozen matrices in few bits, where the run file asks for it */
+/** gives the data up where what comes after it fails */
+const closing =
+  (data: Feed): ((error: unknown) => Promise<never>) =>
+  async (error) => {
+    await data.close()
+    throw error
+  }
+/** bytes of the matrices as float32 */
+const dense = ({ weights }: Network<object>): number =>
+  Object.values(weights).reduce((n, w) => n + 4 * w.shape[0] * w.shape[1], 0)
+
+/** the frozen matrices in few bits, where the run file asks for it; formats that look at data see the first batches */
 const packBase = async (
+  file: Own,
   network: Network<TransformerConfig>,
-  base: FinetuneFile['base'],
-  consume: boolean,
+  { consume, data }: { consume: boolean; data: Feed },
 ): Promise<Network<TransformerConfig>> => {
+  const { base, calibrate } = file.settings
   if (base?.codec === undefined) return network
+  const plan = planOf(base.codec, 'base.codec')
   const before = weigh(network)
-  const packed = await pack(network, codecOf(base.codec, 'base.codec'), {
-    consume,
-    ...(base.at !== undefined && { at: base.at }),
-    onProgress: ({ name, weights, of }) => status(`packing ${name}, ${weights} of ${of} matrices`),
-  })
+  const batches = async (): Promise<Batch[]> => {
+    const found: Batch[] = []
+    for await (const batch of data.batches({})) if (found.push(batch) >= (calibrate?.batches ?? 32)) break
+    return found
+  }
+  const packed = await plan.run(network, { at: base.at, consume, batches })
   statusDone()
-  warn(`base in ${base.codec}: weights ${size(before)} -> ${size(weigh(packed))}`)
+  warn(`base in ${plan.name}: weights ${size(before)} -> ${size(weigh(packed))}`)
   return packed
 }
 
@@ -176,7 +192,7 @@ export const finetune = async (call: Call): Promise<number> => {
   const { settings } = file
   const out = resolve(settings.out)
   const [resume, restart] = [flag('resume'), flag('restart')]
-  if (settings.base?.codec !== undefined) codecOf(settings.base.codec, 'base.codec')
+  const plan = settings.base?.codec === undefined ? undefined : planOf(settings.base.codec, 'base.codec')
   const model = await modelOf(file, settings.model, 'model')
   const prepared = await prepareAll(file)
   const unpacked = settings.base?.codec === undefined ? needsOriginal(settings.adapters) : undefined
@@ -188,18 +204,20 @@ export const finetune = async (call: Call): Promise<number> => {
   const backend = await startBackend(text('backend'))
   const folder = await openFolder(model)
   const keep = needsOriginal(settings.adapters) !== undefined
-  const original = await openNetwork(folder, settings.base)
-  const network = await packBase(original, settings.base, !keep)
-  mustBePacked(file, network, prepared)
+  // where nothing looks at the dense matrices, they are packed as they are read
+  const stream =
+    plan?.codec && !keep && packing(plan.codec, { ...(settings.base?.at !== undefined && { at: settings.base.at }) })
+  const original = await openNetwork(folder, { ...settings.base, ...(stream && { packed: stream }) })
   const bare = settings.data.format === 'ids' && !(await folder.has('tokenizer.json'))
-  const tokenizer = bare ? undefined : await openTokenizer(folder, network)
+  const tokenizer = bare ? undefined : await openTokenizer(folder, original)
   const random = rng(settings.train.seed).fork('data')
-  const data = await feed(file, settings.data, settings.train, { tokenizer, config: network.config, rng: random })
+  const data = await feed(file, settings.data, settings.train, { tokenizer, config: original.config, rng: random })
+  const ready = plan?.codec && Object.values(original.weights).some((w) => w.codec === plan.codec)
+  const network = ready ? original : await packBase(file, original, { consume: !keep, data }).catch(closing(data))
+  if (ready) warn(`base in ${plan!.name}: weights ${size(dense(original))} -> ${size(weigh(original))}`)
+  mustBePacked(file, network, prepared)
   const given = { out, data, ...(keep && { original }) }
-  const attached = await attachAll(file, network, prepared, given).catch(async (error) => {
-    await data.close()
-    throw error
-  })
+  const attached = await attachAll(file, network, prepared, given).catch(closing(data))
   const { tuned } = attached
   if (keep) disposeOnly(original, network)
   warn(
@@ -266,14 +284,6 @@ const factorsOf = async ({ bound, params }: Tuned): Promise<(name: string) => nu
       'train.optimizer: lora_fa is for LoRA, and no adapter here adds a product of two factors; choose adamw',
     )
   return (name) => found.get(name) ?? 1
-}
-
-const partsOf = ({ weights }: Network<object>): Tensor[] =>
-  Object.values(weights).flatMap((w) => Object.values(w.parts))
-/** the tensors of the first that the second does not have */
-const disposeOnly = (a: Network<object>, b: Network<object>): void => {
-  const kept = new Set(partsOf(b))
-  dispose(partsOf(a).filter((t) => !kept.has(t)))
 }
 
 /** a copy of what trains under a name: training may write over it */

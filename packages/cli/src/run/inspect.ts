@@ -2,6 +2,7 @@ import { stat } from 'node:fs/promises'
 import { basename, dirname } from 'node:path'
 import { formatOf, PEFT_CONFIG, PEFT_STEM, readPeftConfig } from '@weftjs/lora'
 import { architectureOf } from '@weftjs/model'
+import { openGguf } from '@weftjs/quant'
 import type { Config } from '@weftjs/spec'
 import { type Checkpoint, type Folder, openCheckpoint, openSafetensors } from '@weftjs/tensor/checkpoint'
 import { fromFile, nodeFolder } from '@weftjs/tensor/checkpoint/file'
@@ -88,15 +89,44 @@ const closing = async (checkpoint: Checkpoint, rest: Parameters<typeof reportOf>
   }
 }
 
+/** a GGUF file: its metadata, long lists as their length, and its tensors */
+const ofGguf = async (path: string): Promise<Report> => {
+  const file = await openGguf(await fromFile(path))
+  try {
+    const tensors = [...file.tensors.values()].map(({ name, type, shape, start, end }) => ({
+      ...{ name, dtype: type, shape, bytes: end - start },
+    }))
+    const dtypes: Record<string, number> = {}
+    for (const t of tensors) dtypes[t.dtype] = (dtypes[t.dtype] ?? 0) + 1
+    const said = (value: unknown): string =>
+      Array.isArray(value) || ArrayBuffer.isView(value)
+        ? `${(value as ArrayLike<unknown>).length} values`
+        : typeof value === 'string'
+          ? value
+          : String(value)
+    return {
+      ...{ kind: 'model', name: basename(path), dtypes, tensors },
+      parameters: tensors.reduce((n, t) => n + t.shape.reduce((p, d) => p * d, 1), 0),
+      bytes: tensors.reduce((n, t) => n + t.bytes, 0),
+      metadata: Object.fromEntries([...file.metadata].map(([key, { value }]) => [key, said(value)])),
+    }
+  } finally {
+    await file.close()
+  }
+}
+
 export const inspect = async ({ args: [where], flag }: Call): Promise<number> => {
   const found = where === 'mini' ? undefined : await stat(where!).catch(() => undefined)
-  if (found?.isFile() && !where!.endsWith('.safetensors') && !where!.endsWith('.index.json'))
+  const gguf = found?.isFile() && where!.endsWith('.gguf')
+  if (found?.isFile() && !gguf && !where!.endsWith('.safetensors') && !where!.endsWith('.index.json'))
     throw new Failure(`${where}: not a safetensors file; name one, or a folder that holds one`)
-  const report = found?.isFile()
-    ? where!.endsWith('.index.json')
-      ? await ofFolder(nodeFolder(dirname(where!)))
-      : await closing(await openSafetensors(await fromFile(where!)), { kind: 'checkpoint', name: basename(where!) })
-    : await ofFolder(found ? nodeFolder(where!) : await openFolder(where!))
+  const report = gguf
+    ? await ofGguf(where!)
+    : found?.isFile()
+      ? where!.endsWith('.index.json')
+        ? await ofFolder(nodeFolder(dirname(where!)))
+        : await closing(await openSafetensors(await fromFile(where!)), { kind: 'checkpoint', name: basename(where!) })
+      : await ofFolder(found ? nodeFolder(where!) : await openFolder(where!))
   if (flag('json')) {
     printJson(report)
     return 0

@@ -1,51 +1,126 @@
-import { resolve } from 'node:path'
+import { mkdir, stat } from 'node:fs/promises'
+import { dirname, resolve } from 'node:path'
+import { checkpointOf, type ModelTokenizer, namesOf, type TransformerConfig } from '@weftjs/model'
 import { save } from '@weftjs/model/node'
-import { quantize as pack } from '@weftjs/quant'
-import { bytesOf } from '@weftjs/tensor'
+import { checkpointSources, ggufPacked, packing, saveGguf, tokenizerFiles } from '@weftjs/quant'
+import type { Batch, Config } from '@weftjs/spec'
+import { bytesOf, rng } from '@weftjs/tensor'
+import { type Folder, openCheckpoint } from '@weftjs/tensor/checkpoint'
+import { fileSink } from '@weftjs/tensor/checkpoint/file'
 import { startBackend } from '../backends.ts'
-import { codecOf } from '../codecs.ts'
+import { mixOf } from '../codecs.ts'
 import type { Call } from '../command.ts'
 import { usage } from '../fail.ts'
-import { openFolder, openNetwork, weigh } from '../models.ts'
+import { feed } from '../feed.ts'
+import { openFolder, openNetwork, openTokenizer, weigh } from '../models.ts'
 import { guardOut } from '../out.ts'
+import { mustHaveData, planOf } from '../pack.ts'
 import { packedWriter } from '../packed.ts'
 import { print, printJson, size, status, statusDone } from '../terminal.ts'
 
-export const quantize = async ({ args: [model, out], text, flag }: Call): Promise<number> => {
-  const name = text('codec')
-  if (name === undefined) throw usage('quantize needs --codec nf4|nf4-plain|int8')
-  const codec = codecOf(name, '--codec')
+/** rows of a text file that a calibration pass looks at */
+const BATCHES = 32
+const LENGTH = 512
+
+/** the first rows of a file, as the model would read them */
+const textsOf = async (
+  path: string,
+  config: TransformerConfig,
+  tokenizer: ModelTokenizer,
+  batches: number,
+): Promise<readonly Batch[]> => {
+  const length = Math.min(LENGTH, config.maxLength)
+  const data = await feed(
+    { find: async (p) => p },
+    { path, format: 'text' } as never,
+    { length, batch: 1 },
+    { tokenizer, config, rng: rng(0), field: '--calibrate' },
+  )
+  try {
+    const found: Batch[] = []
+    for await (const batch of data.batches({})) {
+      found.push(batch)
+      if (found.length === batches) break
+    }
+    return found
+  } finally {
+    await data.close()
+  }
+}
+
+/** one file that llama.cpp runs; a dense model goes from file to file a tensor at a time */
+const toGguf = async (folder: Folder, out: string, mix: string): Promise<{ bytes: number }> => {
+  const config = JSON.parse(await folder.text('config.json')) as Config
+  const tokenizer = await tokenizerFiles(folder)
+  await mkdir(dirname(out), { recursive: true })
+  const write = async (tensors: Parameters<typeof saveGguf>[1]['tensors']): Promise<void> =>
+    saveGguf(await fileSink(out), { config, tensors, mix, ...(tokenizer && { tokenizer }) })
+  if (config['quantization_config']) {
+    const network = await openNetwork(folder)
+    const packed = await ggufPacked(network, namesOf(network.config))
+    await write(checkpointOf(network, packed ? { packed } : {}).tensors)
+  } else {
+    const checkpoint = await openCheckpoint(folder)
+    try {
+      await write(checkpointSources(checkpoint))
+    } finally {
+      await checkpoint.close()
+    }
+  }
+  return { bytes: (await stat(out)).size }
+}
+
+export const quantize = async ({ args: [model, out], text, number, flag }: Call): Promise<number> => {
+  const codec = text('codec')
+  if (codec === undefined) throw usage('quantize needs --codec; weft list quant names them')
+  const mix = mixOf(codec, '--codec')
+  const target = resolve(out!)
+  if (out!.endsWith('.gguf')) {
+    if (mix === undefined) throw usage(`a GGUF file has types of its own; take --codec gguf:Q4_K_M, or name a folder`)
+    await startBackend(text('backend'))
+    const folder = await openFolder(model!)
+    const { bytes } = await toGguf(folder, target, mix)
+    if (flag('json')) printJson({ out, codec, bytes })
+    else print(`${out}: ${size(bytes)} in ${mix}`)
+    return 0
+  }
+  const plan = planOf(codec, '--codec')
+  const path = text('calibrate')
+  mustHaveData(plan, path !== undefined, 'give it texts with --calibrate FILE')
   await startBackend(text('backend'))
   const folder = await openFolder(model!)
-  await guardOut(resolve(out!), folder)
-  const network = await openNetwork(folder)
-  const before = weigh(network)
+  await guardOut(target, folder)
+  const began = performance.now()
+  // matrices are packed as they are read, unless the whole model has to be looked at
   const at = text('at')
-  const packed = await pack(network, codec, {
-    consume: true,
-    ...(at !== undefined && { at }),
-    onProgress: ({ name, weights, of }) => status(`packing ${name}, ${weights} of ${of} matrices`),
-  })
+  const stream = plan.codec && packing(plan.codec, { ...(at !== undefined && { at }) })
+  const network = await openNetwork(folder, stream && { packed: stream })
+  const before = Object.values(network.weights).reduce((n, w) => n + 4 * w.shape[0] * w.shape[1], 0)
+  const count = number('batches', { min: 1, whole: true }) ?? BATCHES
+  const tokenizer = path === undefined ? undefined : await openTokenizer(folder, network)
+  const batches = tokenizer && (() => textsOf(path!, network.config, tokenizer, count))
+  const ready = Object.values(network.weights).some((w) => w.codec === plan.codec && w.codec)
+  const packed = ready ? network : await plan.run(network, { at, consume: true, ...(batches && { batches }) })
   statusDone()
+  const seconds = (performance.now() - began) / 1000
   const after = weigh(packed)
-  const values = Object.entries(packed.weights).filter(([, w]) => w.format === codec.name)
+  const values = Object.values(packed.weights).filter((w) => w.codec)
   const bits =
-    (8 * values.reduce((n, [, w]) => n + bytesOf(w.parts), 0)) /
-    values.reduce((n, [, w]) => n + w.shape[0] * w.shape[1], 0)
-  const files = await save(packed, resolve(out!), { from: folder, ...(await packedWriter(packed)) })
+    (8 * values.reduce((n, w) => n + bytesOf(w.parts), 0)) / values.reduce((n, w) => n + w.shape[0] * w.shape[1], 0)
+  status('writing')
+  const writer = await packedWriter(packed, text('layout'))
+  const files = await save(packed, target, { from: folder, ...writer })
+  statusDone()
+  const quantization = writer.packed?.config['quantization_config'] as { quant_method?: string } | undefined
+  const layout = quantization?.quant_method ?? 'weft'
   if (flag('json'))
     printJson({
-      out,
-      codec: codec.name,
-      matrices: values.length,
-      bits_per_weight: bits,
-      bytes_before: before,
-      bytes_after: after,
-      files,
+      ...{ out, codec: plan.name, layout, matrices: values.length, bits_per_weight: bits },
+      ...{ bytes_before: before, bytes_after: after, seconds, files },
     })
   else
     print(
-      `${out}: ${values.length} matrices at ${bits.toFixed(3)} bits per weight; weights ${size(before)} -> ${size(after)}; ${files.join(', ')}`,
+      `${out}: ${values.length} matrices at ${bits.toFixed(3)} bits per weight, in ${layout}'s layout; weights ${size(before)} -> ${size(after)}; ${files.join(', ')}`,
     )
   return 0
 }

@@ -40,7 +40,7 @@ export const packing = (
       const odd = await firstNonFinite(w)
       if (odd !== undefined)
         throw new CheckpointError(
-          `element [${Math.floor(odd / shape[1])}, ${odd % shape[1]}] is not a finite number, which no format of few bits can hold; check the checkpoint, or leave this weight out by "at"`,
+          `element [${Math.floor(odd / shape[1])}, ${odd % shape[1]}] is ${(await w.data())[odd]}, which no format of few bits can hold; check the checkpoint, or leave this weight out by "at"`,
           { file: checkpoint.name, tensor: hf },
         )
       const parts = tidy(() => {

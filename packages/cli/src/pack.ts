@@ -1,0 +1,131 @@
+import { seeing, type TransformerConfig } from '@weftjs/model'
+import { awq, awqClipped, awqScale, mixed, quantize, sensitivity } from '@weftjs/quant'
+import type { Batch, Codec, Config, Network } from '@weftjs/spec'
+import { dispose } from '@weftjs/tensor'
+import { type CodecSettings, codecOf, namedIn, refuser } from './codecs.ts'
+import { Failure } from './fail.ts'
+import { bar, status, statusDone, warn } from './terminal.ts'
+
+/** what `mixed` chooses among where nothing else is said */
+const CANDIDATES: readonly CodecSettings[] = ['int2', 'int3', 'int4', 'int8'].map((name) => ({ name, group: 32 }))
+
+/** How a network is to be packed. */
+export interface Plan {
+  readonly name: string
+  /** whether it looks at what the matrices read */
+  readonly looks: boolean
+  /** the one that packs all alike, as they are read */
+  readonly codec?: Codec<any>
+  /** the network in its format; `batches` where it looks */
+  run(network: Network<TransformerConfig>, options: PackOptions): Promise<Network<TransformerConfig>>
+}
+export interface PackOptions {
+  readonly at?: string | readonly string[] | undefined
+  /** the dense matrices are given up as they are packed */
+  readonly consume: boolean
+  /** what the network reads while it is looked at */
+  readonly batches?: () => Promise<readonly Batch[]>
+}
+
+const onProgress = ({ name, weights, of }: { name: string; weights: number; of: number }): void =>
+  status(`${bar(weights / of)} ${weights}/${of}  packing ${name}`, weights === of)
+
+/** the tensors of the first that the second does not have */
+export const disposeOnly = (a: Network<any>, b: Network<any>): void => {
+  const parts = ({ weights, vectors }: Network<any>) => [
+    ...Object.values(weights).flatMap((w) => Object.values(w.parts)),
+    ...Object.values(vectors),
+  ]
+  const kept = new Set(parts(b))
+  dispose(parts(a).filter((t) => !kept.has(t)))
+}
+
+const sightOf = async ({ batches }: PackOptions): Promise<ReturnType<typeof seeing> | undefined> =>
+  batches &&
+  seeing(await batches(), {
+    onProgress: ({ batches: done, of, block, names }) =>
+      status(`${bar(done / of)} ${done}/${of}  block ${block}${names.length ? `, ${names[0]}` : ''}`),
+  })
+
+const plain = (codec: Codec<any>): Plan => ({
+  name: codec.name,
+  looks: (codec.calibrates?.length ?? 0) > 0,
+  ...(!codec.calibrates?.length && { codec }),
+  run: async (network, options) => {
+    const see = codec.calibrates?.length ? await sightOf(options) : undefined
+    const { at, consume } = options
+    const packed = await quantize(network, codec, { consume, ...(at && { at }), ...(see && { see }), onProgress })
+    see?.dispose()
+    return packed
+  },
+})
+
+const activationAware = (settings: Config): Plan => ({
+  name: 'awq',
+  looks: true,
+  run: async (network, options) => {
+    const { at, consume } = options
+    const see = (await sightOf(options))!
+    const scaled = await awqScale(network, see, {
+      codec: awq(settings),
+      ...(at && { at }),
+      onProgress: ({ block, of }) => status(`${bar(block / of)} ${block}/${of}  scales of the blocks`, block === of),
+    })
+    for (const { names, why } of scaled.left) warn(`${names.join(', ')}: not scaled, ${why}`)
+    if (consume) disposeOnly(network, scaled.network)
+    see.dispose()
+    const again = (await sightOf(options))!
+    const packed = await quantize(scaled.network, awqClipped(settings), {
+      ...{ consume: true, see: again, onProgress },
+      ...(at && { at }),
+    })
+    again.dispose()
+    return packed
+  },
+})
+
+const byNeed = (bits: number, candidates: readonly Codec<any>[]): Plan => ({
+  name: 'mixed',
+  looks: false,
+  run: async (network, { at, consume }) => {
+    const measured = await sensitivity(network, candidates, {
+      relative: true,
+      ...(at && { at }),
+      onProgress: ({ name, pairs, of }) => status(`${bar(pairs / of)} ${pairs}/${of}  measuring ${name}`),
+    })
+    const choice = mixed({ measured, bits })
+    statusDone()
+    const counts = new Map<string, number>()
+    for (const { codec } of choice.table) counts.set(codec.name, (counts.get(codec.name) ?? 0) + 1)
+    warn(`${choice.bits.toFixed(3)} bits: ${[...counts].map(([name, n]) => `${n} matrices in ${name}`).join(', ')}`)
+    return quantize(network, choice, { consume, ...(at && { at }), onProgress })
+  },
+})
+
+/**
+ * What `nf4-dq`, `gptq:bits=3`, `awq`, `mixed:bits=4.2` or an object of a run file does to a network.
+ * @throws Failure for a format or an option that there is not
+ */
+export const planOf = (given: CodecSettings, field: string): Plan => {
+  const wrong = refuser(field)
+  const { name, options } = namedIn(given, wrong)
+  if (name === 'mixed') {
+    const { bits, of = CANDIDATES, ...rest } = options as { bits?: unknown; of?: unknown }
+    const [odd] = Object.keys(rest)
+    if (odd !== undefined) throw wrong(`mixed has no option '${odd}'; it has bits, of`)
+    if (typeof bits !== 'number' || !(bits > 0))
+      throw wrong(`mixed needs a budget of bits per weight; write mixed:bits=4.5`)
+    if (!Array.isArray(of) || !of.length) throw wrong('of must be a list of codecs')
+    const candidates = (of as CodecSettings[]).map((c) => codecOf(c, field))
+    const looking = candidates.find((c) => c.calibrates?.length)
+    if (looking) throw wrong(`mixed measures formats that need no data; leave out ${looking.name}`)
+    return byNeed(bits, candidates)
+  }
+  const codec = codecOf(given, field)
+  return name === 'awq' ? activationAware(options) : plain(codec)
+}
+
+/** @throws Failure for a plan that looks at data, where none are given */
+export const mustHaveData = (plan: Plan, has: boolean, remedy: string): void => {
+  if (plan.looks && !has) throw new Failure(`${plan.name} looks at what the model reads; ${remedy}`)
+}

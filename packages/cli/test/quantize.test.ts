@@ -1,0 +1,76 @@
+import { readdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { llama3, temporary, weft } from './weft.ts'
+
+const cpu = ['--backend', 'wasm'] as const
+const greedy = async (model: string): Promise<string> => {
+  const { code, out, err } = await weft([
+    ...['generate', model, '--prompt', 'The king', '--max-tokens', '8', '--temperature', '0', ...cpu],
+  ])
+  expect({ code, err: code ? err : '' }).toEqual({ code: 0, err: '' })
+  return out
+}
+const quantized = async (codec: string, ...more: string[]): Promise<{ out: string; said: Record<string, unknown> }> => {
+  const out = join(await temporary(), codec.replace(/\W/g, '-'))
+  const { code, out: text, err } = await weft(['quantize', 'mini', out, '--codec', codec, '--json', ...cpu, ...more])
+  expect({ code, err: code ? err : '' }).toEqual({ code: 0, err: '' })
+  return { out, said: JSON.parse(text) as Record<string, unknown> }
+}
+
+describe('quantize', () => {
+  it.each([
+    ['hqq:bits=4,group=32', 'hqq', 5],
+    ['fp8', 'compressed-tensors', 8.2],
+    ['int4:group=32', 'weft', 5.2],
+    ['gguf:Q4_0', 'weft', 4.5],
+    ['mixed:bits=4.6', 'weft', 4.6],
+  ])('%s is written in the layout of %s, and runs', async (codec, layout, bits) => {
+    const { out, said } = await quantized(codec)
+    expect(said).toMatchObject({ layout, matrices: 28 })
+    expect(said['bits_per_weight']).toBeLessThanOrEqual(bits)
+    expect((await greedy(out)).length).toBeGreaterThan(8)
+  })
+
+  it.each([
+    ['gptq:group=32', 'gptq'],
+    ['awq:group=32', 'awq'],
+  ])('%s looks at texts, and says so where there are none', async (codec, layout) => {
+    const bare = await weft(['quantize', 'mini', join(await temporary(), 'x'), '--codec', codec])
+    expect(bare).toMatchObject({ code: 1, err: expect.stringContaining('give it texts with --calibrate FILE') })
+    const texts = join(await temporary(), 'texts.txt')
+    await writeFile(texts, 'The king was in the garden, and the queen was in the house. '.repeat(40))
+    const { out, said } = await quantized(codec, '--calibrate', texts, '--batches', '2')
+    expect(said).toMatchObject({ layout, matrices: 28 })
+    expect((await greedy(out)).length).toBeGreaterThan(8)
+  })
+
+  it('a GGUF file is written and is a model again, with the same greedy text', async () => {
+    const out = join(await temporary(), 'mini.gguf')
+    const made = await weft(['quantize', 'mini', out, '--codec', 'gguf:F16', ...cpu])
+    expect(made).toMatchObject({ code: 0, out: expect.stringContaining('in F16') })
+    expect(await greedy(out)).toBe(await greedy('mini'))
+    const { out: text } = await weft(['inspect', out, '--json'])
+    const report = JSON.parse(text) as {
+      kind: string
+      dtypes: Record<string, number>
+      metadata: Record<string, string>
+    }
+    expect(report.kind).toBe('model')
+    expect(report.dtypes['F16']).toBeGreaterThan(28)
+    expect(report.metadata['general.architecture']).toBe('llama')
+    const refused = await weft(['quantize', 'mini', out.replace('.gguf', '.q.gguf'), '--codec', 'gguf:Q9_9'])
+    expect(refused).toMatchObject({ code: 1, err: expect.stringContaining("no GGUF mix 'Q9_9'") })
+    expect(await readdir(join(out, '..'))).toEqual(['mini.gguf'])
+  })
+
+  it('a layout that cannot hold the format is refused before anything is written', async () => {
+    const out = join(await temporary(), 'out')
+    const { code, err } = await weft(['quantize', llama3, out, '--codec', 'nf4', '--layout', 'gptq', ...cpu])
+    expect({ code, err }).toEqual({
+      code: 1,
+      err: expect.stringContaining("gptq has no layout for the codec 'nf4'"),
+    })
+    expect(await readdir(join(out, '..'))).toEqual([])
+  })
+})
