@@ -34,12 +34,7 @@ const llama3 = async (): Promise<GgufFile> => {
 }
 const sums = async (given: Parameters<typeof ggufFolder>[0]): Promise<number[]> => {
   const { weights } = await loadNetwork(await ggufFolder(given))
-  return Object.values(weights).map((w) =>
-    w
-      .dense()
-      .dataSync()
-      .reduce((a, b) => a + b, 0),
-  )
+  return Object.values(weights).map((w) => (w.dense().dataSync() as Float32Array).reduce((a, b) => a + b, 0))
 }
 
 describe('the folder that a GGUF file looks like', () => {
