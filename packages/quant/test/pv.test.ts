@@ -136,10 +136,10 @@ it('numbers that train are rounded as float16 rounds them', () => {
 
 const V = 32
 const AT = 'blocks.*.{attn,mlp}.{q,k,v,o,gate,up,down}'
-const idsOf = (seed: number): Tensor =>
+const idsOf = (seed: number, rows = 8): Tensor =>
   tensor(
-    Int32Array.from(rng(seed).numbers(64), (v) => Math.floor(v * V)),
-    [8, 8],
+    Int32Array.from(rng(seed).numbers(8 * rows), (v) => Math.floor(v * V)),
+    [rows, 8],
     'int32',
   )
 /** KL(teacher ‖ student), a token */
@@ -157,7 +157,7 @@ const distilled = async (
   seed: number,
   codec: Codec<any>,
   options: PvOptions,
-  { steps = 40, lr = 0.01, visit = (_: Params): void => {} } = {},
+  { steps = 40, lr = 0.01, rows = 8, visit = (_: Params): void => {} } = {},
 ): Promise<Run> => {
   const teacher = tinyLlama(rng(seed), { vocabulary: V })
   const packed = await quantize(teacher, codec)
@@ -182,7 +182,7 @@ const distilled = async (
   const before = test()
   for (let t = 1; t <= steps; t++) {
     const next = tidy(() => {
-      const ids = idsOf(1000 * seed + t)
+      const ids = idsOf(1000 * seed + t, rows)
       const { logits } = whole.forward({}, { ids })
       const { grads } = backprop((p) => kl(logits, run.tuned.forward(p, { ids }, { training: true }).logits), params)
       const m1 = mapParams(grads, (g, n) => add(mul(m[n]!, 0.9), mul(g, 0.1)))
@@ -241,6 +241,27 @@ describe('distilled into a bit a weight', () => {
       expect(v).toBeCloseTo(y[i]!, 4)
     })
   })
+
+  // On random networks this small the paper's order shows in part. Of 2 bits on an even grid, 300 steps of 512 tokens, three
+  // seeds: scales alone 0.110 0.099 0.132, PV at a rate of 0.003 0.106 0.096 0.121, all codes at once at 0.01 0.104 0.125
+  // 0.154. Of a bit a weight in a code book the book weighs most: 0.107 0.099 0.143 alone, PV 0.115 0.101 0.144, all 0.160
+  // 0.140 0.187. What is run here is too short for a verdict, and is printed.
+  it('KL to the teacher: scales or books alone, PV, and straight through', async () => {
+    const methods: Record<string, PvOptions> = {
+      P: { tau: 0 },
+      PV: { codeLr: 0.01 },
+      STE: { codeLr: 0.01, tau: 1, trust: 1e9 },
+    }
+    const table: Record<string, number[]> = {}
+    const codec = affine({ bits: 2, group: 8 })
+    for (const [method, options] of Object.entries(methods))
+      for (const seed of [1, 2, 3]) {
+        const { before, after } = await distilled(seed, codec, options, { steps: 40, rows: 32, lr: 3e-3 })
+        expect(after).toBeLessThan(before)
+        table[method] = [...(table[method] ?? []), +after.toFixed(4)]
+      }
+    console.info('KL to the teacher after 40 steps', JSON.stringify(table))
+  }, 300_000)
 
   it('what cannot be is said', async () => {
     const teacher = tinyLlama(rng(1))

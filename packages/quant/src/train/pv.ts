@@ -92,7 +92,7 @@ const product = defineKernel<{ x: Tensor; books: Tensor; scale: Tensor }, Attrs>
  * steps W⁺ = W − η·Adam(G) with β₁ = 0 and lets those groups take the nearest codes that are farthest from it, within τ and
  * trust. The loss is up to the caller; the paper's is KL(teacher ‖ student). What trains has the precision that the format
  * keeps, and `fold` puts it into the format with these codes: the folded network is packed and gives the same numbers. Comes
- * before other adapters at its sites. @family quant
+ * before other adapters at its sites, and reads numbers back in `revise`, which WebGPU cannot. @family quant
  */
 export const pv = (options: PvOptions = {}): Adapter<PvState> => {
   const { of, tau = 0.01, trust = 0.01, codeLr = 3e-3, b2 = 0.95, lamb = true, decay = 0, beam = 1 } = options
