@@ -286,6 +286,7 @@ export const methods: readonly Method[] = [
       'increment',
       'orthogonal',
       'rank',
+      'ranks',
       'scaling',
       'target',
       'top',

@@ -48,6 +48,20 @@ it.each([{ top: 400, kappa: 4 }, { budget: 500 }])('SPT is read again without a 
   expect(await scored(llama3, join(folder, 'out'))).not.toBe(await scored(llama3))
 })
 
+it('what IncreLoRA has grown is read again', async () => {
+  const growth = { target: 2, top: 2, every: 1, warm: 0, increment: 1 }
+  const folder = await entry([{ method: 'incre-lora', at: 'blocks.*.attn.{q,v}', ...growth }], {
+    ...aside,
+    train: { steps: 6, batch: 2, length: 8, lr: 1e-2 },
+  })
+  const [before, after] = await measured(folder)
+  expect(after).toBeCloseTo(before, 5)
+  const { weft_options: saved } = await config(join(folder, 'out'))
+  const ranks = Object.values((saved as { ranks: Record<string, [number, number]> }).ranks)
+  expect(ranks.reduce((n, [r]) => n + r, 0)).toBe(8)
+  expect(ranks.every(([r, width]) => r === width)).toBe(true)
+})
+
 describe('LoftQ on a model that is packed already', () => {
   const packed = async (): Promise<string> => {
     const out = join(await temporary(), 'packed')

@@ -39,6 +39,8 @@ export interface IncreLoraOptions {
   readonly b2?: number
   /** γ of the penalty that keeps A's rows and B's columns orthogonal */
   readonly orthogonal?: number
+  /** of what has grown already, by site: R, and R with its reserve */
+  readonly ranks?: Readonly<Record<string, readonly [rank: number, width: number]>>
 }
 export interface IncreLoraState extends Record<string, Tensor> {
   /** A [R + reserve, in]; the reserve is gone when the target is reached */
@@ -54,9 +56,14 @@ export interface IncreLoraState extends Record<string, Tensor> {
   spread: Tensor1D
 }
 
+const begun = (name: string, { rank = 1, increment = 1, ranks }: IncreLoraOptions): readonly [number, number] =>
+  ranks?.[name] ?? [rank, rank + increment]
+
 /** numbers that train at a site at first: (R + increment)·(in + out) + R */
-export const trainable = ({ in: n, out }: Site, { rank = 1, increment = 1 }: IncreLoraOptions = {}): number =>
-  (rank + increment) * (n + out) + rank
+export const trainable = ({ name, in: n, out }: Site, options: IncreLoraOptions = {}): number => {
+  const [rank, width] = begun(name, options)
+  return width * (n + out) + rank
+}
 
 const rows = (rng: Rng, key: string, shape: number[]): Tensor => rng.fork(key).normal(shape, 0.02)
 /** moments of what stays, zeros for what is new; or the first of them, where some went */
@@ -157,8 +164,13 @@ export const increLora = (options: IncreLoraOptions = {}): Adapter<IncreLoraStat
   return {
     name: 'incre-lora',
     options: { ...options },
+    settled: (states) => ({
+      ...options,
+      ranks: Object.fromEntries(Object.entries(states).map(([n, { a, lambda }]) => [n, [lambda.size, a.shape[0]]])),
+    }),
     init: (site, { rng, sites, shared }) => {
-      mustFit(site, rank + increment)
+      const [own, width] = begun(site.name, options)
+      mustFit(site, width)
       const [out, input] = site.weight!.shape
       if (top > sites.length)
         throw new Error(`${site.name}: top ${top} exceeds ${sites.length} sites; lower top or widen "at"`)
@@ -168,12 +180,11 @@ export const increLora = (options: IncreLoraOptions = {}): Adapter<IncreLoraStat
           `${site.name}: target ${target} is ${target * sites.length} ranks in all, and the matrices have ${room}; lower target`,
         )
       shared('share', () => scalar(1 / (2 * sites.length)))
-      const r = rank + increment
       const state = {
         ...{
-          a: rows(rng, 'a', [r, input]) as Tensor2D,
-          b: rows(rng, 'b', [out, r]) as Tensor2D,
-          lambda: zeros([rank]) as Tensor1D,
+          a: rows(rng, 'a', [width, input]) as Tensor2D,
+          b: rows(rng, 'b', [out, width]) as Tensor2D,
+          lambda: zeros([own]) as Tensor1D,
         },
         reserve: fill([increment], advance ? 1e-5 : 0) as Tensor1D,
         ...{ mean: zeros([1]) as Tensor1D, spread: zeros([1]) as Tensor1D },

@@ -93,23 +93,14 @@ export const spt = (options: SptOptions = {}): Adapter<SptState> => {
   mustBeChance('spt: dropout', dropout)
   if (!(kappa >= 0)) throw new Error(`spt: kappa must be at least 0, found ${kappa}`)
   for (const [what, n] of Object.entries({ budget, top })) if (n !== undefined) mustBeWhole('spt', what, n)
-  // of the last network that it was put on
-  let made: SptPlan | undefined
   return {
     name: 'spt',
-    /** with the plan, once there is one, so that a saved adapter is loaded without a calibration */
-    get options() {
-      return { ...options, ...(made && { plan: made }) }
-    },
+    options: { ...options },
+    settled: (states) => ({ ...options, plan: sptPlan(states) }),
     ...(!plan && { calibrates: ['fisher'] as const }),
     init: (site, { sites, seen, once, rng }): Start<SptState> | undefined => {
-      const draw = (): Map<string, 'lora' | number[]> => {
-        const found = planned(sites, seen, options)
-        const some = [...found].filter(([, o]) => o.length)
-        made = Object.fromEntries(some.map(([name, o]) => [name, o === 'lora' ? o : o.length]))
-        return found
-      }
-      const own = plan ? (plan[site.name] ?? 0) : once('plan', draw).get(site.name)!
+      const given = plan?.[site.name] ?? 0
+      const own = plan ? given : once('plan', () => planned(sites, seen, options)).get(site.name)!
       if (own === 'lora') {
         const [out, input] = site.weight!.shape
         return { state: { a: kaiming(rng, [rank, input]) as Tensor2D, b: zeros([out, rank]) as Tensor2D } }

@@ -117,7 +117,6 @@ describe('spt', () => {
         ]),
       ),
     )
-    expect(tuned.bound[0]!.adapter.options).toEqual({ top: 300, kappa: 4, rank: 2, dropout: 0, plan })
     const adapter: Adapter<any> = spt({ rank: 2, dropout: 0, plan: JSON.parse(JSON.stringify(plan)) })
     expect(adapter.calibrates).toBeUndefined()
     const fresh = attach(network, [{ adapter, at: AT }], rng(5))

@@ -96,6 +96,8 @@ export interface Adapter<S extends Params = Params> {
   readonly name: string
   /** the factory's options, written beside a saved adapter */
   readonly options?: Config
+  /** the options that make it again for these states, by site, where data or training have decided their shapes */
+  settled?(states: Readonly<Record<string, S>>): Config
   /** statistics of a calibration pass that `init` reads with `ctx.seen` */
   readonly calibrates?: readonly Statistic[]
   /** undefined: nothing to do at this site */

@@ -38,9 +38,11 @@ export const native = (method: string, make?: Make): PeftFormat => {
         throw new Error(
           `${odd.site.name}: '${method}' has other options here than at ${first!.site.name}; save the adapters apart`,
         )
+      const { adapter } = first!
+      const states = Object.fromEntries(held.map((h) => [h.site.name, h.state]))
       return {
         weft_method: method,
-        weft_options: first!.adapter.options ?? {},
+        weft_options: adapter.settled?.(states) ?? adapter.options ?? {},
         weft_sites: held.map((h) => h.site.name),
         target_modules: [],
       }
