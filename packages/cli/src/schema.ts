@@ -15,6 +15,8 @@ const train = z.strictObject({
   /** tokens of a row */
   length: z.number().int().min(2).default(256),
   optimizer: z.enum(['adamw', 'sgd', 'lora_plus', 'lora_fa']).default('adamw'),
+  /** what the optimizer's moments are kept in */
+  states: z.enum(['float32', 'int8', 'int4']).optional(),
   lr: positive.default(2e-4),
   schedule: z.enum(['constant', 'linear', 'cosine', 'wsd']).default('cosine'),
   /** steps over which the rate rises from 0 */

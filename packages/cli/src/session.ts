@@ -10,12 +10,15 @@ import {
   linear,
   loraFa,
   loraPlus,
+  packedState,
   type Schedule,
+  type StateCodec,
   type StepContext,
   sgd,
   train,
   wsd,
 } from '@weftjs/optim'
+import { dynamic8, state4 } from '@weftjs/quant'
 import type { Batch, Params, Transform } from '@weftjs/spec'
 import { type Backend, dispose, type Profile, peakBytes, startProfile } from '@weftjs/tensor'
 import { Failure } from './fail.ts'
@@ -79,18 +82,33 @@ export interface TransformOptions {
   factor?(name: string): number
 }
 
+/** formats of the optimizer's moments: bitsandbytes' 8 bits, and Li et al.'s 4 */
+const STATES: Readonly<Record<NonNullable<TrainSettings['states']>, StateCodec | undefined>> = {
+  float32: undefined,
+  int8: (moment) => dynamic8({ signed: moment !== 'v' }),
+  int4: (moment) => (moment === 'v' ? state4({ signed: false, scale: 'rank1' }) : state4()),
+}
+
 /** the optimizer of a run's settings */
 export const transformOf = (s: TrainSettings, { decays, factor }: TransformOptions = {}): Transform<unknown> => {
   const lr = scheduleOf(s)
   const [b1, b2] = s.betas
   const adam = { lr, b1, b2, weightDecay: s.weight_decay }
   const { ratio, embedding_lr: embeddingLr } = s
+  // of one parameter at a time, so within whatever looks at several
+  const kept = (inner: Transform<any>): Transform<any> => {
+    const codec = s.states && STATES[s.states]
+    return codec ? packedState(inner, { codec }) : inner
+  }
   const made: Readonly<Record<TrainSettings['optimizer'], () => Transform<any>>> = {
-    adamw: () => adamw({ ...adam, ...(decays && { decays }) }),
-    sgd: () => sgd({ lr, momentum: s.momentum, weightDecay: s.weight_decay }),
+    adamw: () => kept(adamw({ ...adam, ...(decays && { decays }) })),
+    sgd: () => kept(sgd({ lr, momentum: s.momentum, weightDecay: s.weight_decay })),
     lora_plus: () =>
-      loraPlus({ ...adam, ...(ratio !== undefined && { ratio }), ...(embeddingLr !== undefined && { embeddingLr }) }),
-    lora_fa: () => loraFa({ ...adam, ...(factor && { factor }) }),
+      loraPlus(
+        { ...adam, ...(ratio !== undefined && { ratio }), ...(embeddingLr !== undefined && { embeddingLr }) },
+        (options) => kept(adamw(options)),
+      ),
+    lora_fa: () => loraFa({ ...adam, ...(factor && { factor }) }, kept(adamw(adam))),
   }
   const inner = made[s.optimizer]()
   return (s.clip === undefined ? inner : chain(clipByGlobalNorm(s.clip), inner)) as Transform<unknown>

@@ -1,4 +1,4 @@
-import { readdir, writeFile } from 'node:fs/promises'
+import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { llama3, temporary, weft } from './weft.ts'
@@ -17,6 +17,35 @@ const quantized = async (codec: string, ...more: string[]): Promise<{ out: strin
   expect({ code, err: code ? err : '' }).toEqual({ code: 0, err: '' })
   return { out, said: JSON.parse(text) as Record<string, unknown> }
 }
+
+it('moments of 8 and of 4 bits train', async () => {
+  const folder = await temporary()
+  const texts = join(folder, 'texts.txt')
+  await writeFile(texts, 'The king was in the garden, and the queen was in the house. '.repeat(40))
+  for (const states of ['int8', 'int4']) {
+    const run = async (out: string, steps: number, ...more: string[]): Promise<string> => {
+      const file = join(folder, 'run.yaml')
+      await writeFile(
+        file,
+        JSON.stringify({
+          ...{ model: 'mini', adapters: [{ method: 'lora', at: '**.up', rank: 8 }], out: join(folder, out) },
+          data: { path: texts, format: 'text' },
+          train: { steps, batch: 2, length: 32, lr: 0.01, schedule: 'constant', states },
+        }),
+      )
+      const { code, err } = await weft(['finetune', file, ...cpu, ...more])
+      expect({ code, err: code ? err : '' }).toEqual({ code: 0, err: '' })
+      return readFile(join(folder, out, 'log.jsonl'), 'utf8')
+    }
+    const losses = (log: string): number[] =>
+      log
+        .trim()
+        .split('\n')
+        .map((line) => (JSON.parse(line) as { loss: number }).loss)
+    const whole = losses(await run(`${states}-whole`, 6))
+    expect(whole.at(-1)!).toBeLessThan(whole[0]! - 0.1)
+  }
+})
 
 describe('quantize', () => {
   it.each([
