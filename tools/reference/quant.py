@@ -1,7 +1,5 @@
 """What bitsandbytes makes of fixed matrices, on its CPU path: codes, scales, decoded values, stored layout."""
 
-import shutil
-
 from common import FIXTURES, seed, versions, write
 
 import bitsandbytes as bnb
@@ -115,7 +113,6 @@ def stored():
 
 if __name__ == "__main__":
     seed(0)
-    shutil.rmtree(OUT, ignore_errors=True)
     write(OUT / "inputs.safetensors", matrices(), **ABOUT)
     for kind, block, double in (
         ("nf4", 64, False), ("nf4", 64, True), ("nf4", 128, False), ("nf4", 128, True), ("fp4", 64, False),
