@@ -1,5 +1,23 @@
+export interface ByteWriter {
+  bytes(b: Uint8Array | readonly number[]): void
+  varint(v: number): void
+  float(v: number): void
+  text(s: string): void
+  /** all that was written */
+  end(): Uint8Array
+}
+/** `what` names what is read, in errors */
+export interface ByteReader {
+  bytes(n: number, what: string): Uint8Array
+  varint(what: string): number
+  float(what: string): number
+  text(what: string): string
+  /** bytes that are still to come */
+  left(): number
+}
+
 /** Numbers and texts one after the other, little-endian; lengths in groups of 7 bits, the last without the high bit. */
-export const byteWriter = () => {
+export const byteWriter = (): ByteWriter => {
   const parts: Uint8Array[] = []
   const bytes = (b: Uint8Array | readonly number[]): void => void parts.push(Uint8Array.from(b))
   const varint = (v: number): void => {
@@ -33,7 +51,7 @@ export const byteWriter = () => {
 }
 
 /** The same read back; `file` names it in errors. @throws Error where the file ends early, or a length is beyond 2⁵³ */
-export const byteReader = (data: Uint8Array, file: string) => {
+export const byteReader = (data: Uint8Array, file: string): ByteReader => {
   let at = 0
   const bytes = (n: number, what: string): Uint8Array => {
     if (n > data.length - at)

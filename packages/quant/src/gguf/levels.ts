@@ -48,5 +48,5 @@ export const fitLevels = (
 /** 2·mean x² of a block */
 export const twicePower = (x: Float32Array, from: number, n: number): number => f(2 * squares(x, from, n)) / n
 
-export const LEVELS_HEAD = `const LEVELS = array<f32, 16>(${LEVELS.map((v) => v.toFixed(1)).join(', ')});
+export const LEVELS_HEAD: string = `const LEVELS = array<f32, 16>(${LEVELS.map((v) => v.toFixed(1)).join(', ')});
 fn levelsOf(c: vec4u) -> vec4f { return vec4f(LEVELS[c.x], LEVELS[c.y], LEVELS[c.z], LEVELS[c.w]); }`

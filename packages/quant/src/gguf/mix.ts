@@ -1,8 +1,30 @@
 import type { GgufSizes } from './config-out.ts'
 import { type GgmlType, ggmlTypes } from './types.ts'
 
+/** A way of choosing a type for each tensor, by llama.cpp's name for it. */
+export type GgufMix =
+  | 'F32'
+  | 'F16'
+  | 'BF16'
+  | 'Q4_0'
+  | 'Q4_1'
+  | 'Q5_0'
+  | 'Q5_1'
+  | 'Q8_0'
+  | 'Q2_K'
+  | 'Q2_K_S'
+  | 'Q3_K_S'
+  | 'Q3_K_M'
+  | 'Q3_K_L'
+  | 'Q4_K_S'
+  | 'Q4_K_M'
+  | 'Q5_K_S'
+  | 'Q5_K_M'
+  | 'Q6_K'
+  | 'IQ4_NL'
+
 /** number in `general.file_type`, and the type of what no rule gives more bits or fewer */
-const MIXES = {
+const MIXES: Readonly<Record<GgufMix, readonly [number, GgmlType]>> = {
   F32: [0, 'F32'],
   F16: [1, 'F16'],
   BF16: [32, 'BF16'],
@@ -22,10 +44,8 @@ const MIXES = {
   Q5_K_M: [17, 'Q5_K'],
   Q6_K: [18, 'Q6_K'],
   IQ4_NL: [25, 'IQ4_NL'],
-} as const satisfies Record<string, readonly [number, GgmlType]>
+}
 
-/** A way of choosing a type for each tensor, by llama.cpp's name for it. */
-export type GgufMix = keyof typeof MIXES
 /** the mixes that can be written; `Q3_K`, `Q4_K` and `Q5_K` stand for their medium ones, as in llama.cpp */
 export const ggufMixes: readonly GgufMix[] = Object.keys(MIXES) as GgufMix[]
 

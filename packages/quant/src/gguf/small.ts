@@ -14,5 +14,5 @@ export const nearestE2m1 = (x: number, d: number): number => {
   return best
 }
 
-export const E2M1_HEAD = `const E2M1 = array<f32, 16>(${E2M1.map((v) => v.toFixed(1)).join(', ')});
+export const E2M1_HEAD: string = `const E2M1 = array<f32, 16>(${E2M1.map((v) => v.toFixed(1)).join(', ')});
 fn smallOf(c: vec4u) -> vec4f { return vec4f(E2M1[c.x], E2M1[c.y], E2M1[c.z], E2M1[c.w]); }`
