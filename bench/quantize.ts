@@ -8,7 +8,7 @@ const BESIDE = [
   { codec: 'gguf:Q8_0', peer: 'gguf, in Python', needs: ['gguf'] },
   { codec: 'gguf:Q4_0', peer: 'gguf, in Python', needs: ['gguf'] },
 ] as const
-const ALONE = ['gguf:Q4_K', 'int4', 'hqq'] as const
+const ALONE = ['gguf:Q5_0', 'int4', 'hqq'] as const
 
 export const bench: Bench = {
   question: 'quantize the 210 matrices of a checkpoint of 538 MB, from file to file; decode, and multiply within',

@@ -14,8 +14,8 @@ await serve(async ({ codec: name }: { codec: string }) => {
   const w = tensor(valuesOf('matrix', [OUT, IN]), [OUT, IN]) as Tensor2D
   const weight = tidy(() => packed(codecOf(name, 'codec'), w) as never) as unknown as ReturnType<typeof packed>
   const x = mul(tensor(valuesOf('row', [1, IN]), [1, IN]), 1)
-  const decode = () => weight.dense()
-  const product = () => weight.apply(x)
+  const decode = () => tidy(() => weight.dense())
+  const product = () => tidy(() => weight.apply(x))
   const calls = [await callsFor(decode, false), await callsFor(product, false)] as const
   const bytes = 4 * OUT * IN
   const unit = async (): Promise<Record<string, number>> => {

@@ -2,6 +2,7 @@ import {
   abs,
   add,
   clipByValue,
+  concat,
   div,
   fill,
   less,
@@ -13,8 +14,10 @@ import {
   relu,
   round,
   sign,
+  slice,
   sub,
   type Tensor,
+  tidy,
   where,
 } from '@weftjs/tensor'
 
@@ -36,6 +39,9 @@ export interface HalfQuadraticOptions {
   /** β is multiplied by it after each iteration (`best`) */
   readonly kappa?: number
 }
+/** numbers that are solved for together: some twenty tensors of that size lie in memory meanwhile */
+const AT_ONCE = 2 ** 18
+
 export interface Rounded {
   /** whole numbers 0 ... most, of the shape of W */
   readonly codes: Tensor
@@ -58,7 +64,32 @@ const shrink = (x: Tensor, norm: number, beta: number): Tensor => {
  * z = mean(Q − (W − E)·s)  —  Badri & Shaji, 2023 (Half-Quadratic Quantization).
  * w [G, group] or [group, G], scale and zero with 1 along `axis`; W is multiplied by the scale. Nothing is read on the way.
  */
-export const halfQuadratic = (
+export const halfQuadratic = (w: Tensor, scale: Tensor, zero: Tensor, options: HalfQuadraticOptions): Rounded => {
+  const along = options.axis ? 0 : 1
+  const [count, each] = [w.shape[along]!, w.shape[options.axis]!]
+  const step = Math.max(1, Math.floor(AT_ONCE / each))
+  // groups know nothing of each other, but for the library's rule when to stop
+  if (options.zero === 'last' || count <= step) return solved(w, scale, zero, options)
+  const parts: Rounded[] = []
+  for (let from = 0; from < count; from += step) {
+    const n = Math.min(step, count - from)
+    const cut = (t: Tensor): Tensor =>
+      along ? slice(t, [0, from], [t.shape[0]!, n]) : slice(t, [from, 0], [n, t.shape[1]!])
+    parts.push(tidy(() => solved(cut(w), cut(scale), cut(zero), options) as never) as unknown as Rounded)
+  }
+  return {
+    codes: concat(
+      parts.map((p) => p.codes),
+      along,
+    ),
+    zero: concat(
+      parts.map((p) => p.zero),
+      along,
+    ),
+  }
+}
+
+const solved = (
   w: Tensor,
   scale: Tensor,
   zero: Tensor,
