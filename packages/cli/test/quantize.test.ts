@@ -18,6 +18,24 @@ const quantized = async (codec: string, ...more: string[]): Promise<{ out: strin
   return { out, said: JSON.parse(text) as Record<string, unknown> }
 }
 
+it('keys and values in 8 bits give the same greedy text, in a staircase at first the very same numbers', async () => {
+  const said = async (...more: string[]): Promise<{ ids: number[]; logprobs: number[] }> => {
+    const { code, out, err } = await weft([
+      ...['generate', 'mini', '--prompt', 'The king', '--max-tokens', '48', '--json', ...cpu, ...more],
+    ])
+    expect({ code, err: code ? err : '' }).toEqual({ code: 0, err: '' })
+    return JSON.parse(out) as { ids: number[]; logprobs: number[] }
+  }
+  const whole = await said()
+  expect((await said('--kv', 'staircase')).logprobs).toEqual(whole.logprobs) // no token is 128 old
+  const small = await said('--kv', 'int8')
+  expect(small.logprobs.slice(0, 8)).toEqual(whole.logprobs.slice(0, 8)) // tokens go together, 32 at a time
+  expect(small.logprobs).not.toEqual(whole.logprobs)
+  expect(small.ids).toEqual(whole.ids)
+  const odd = await weft(['generate', 'mini', '--prompt', 'x', '--kv', 'int9'])
+  expect(odd).toMatchObject({ code: 2, err: expect.stringContaining("--kv must be int8 or staircase, found 'int9'") })
+})
+
 it('moments of 8 and of 4 bits train', async () => {
   const folder = await temporary()
   const texts = join(folder, 'texts.txt')

@@ -16,6 +16,10 @@ export const generate: Command = {
     'top-p': { value: 'P', help: 'choose among the likeliest that share this mass' },
     'repetition-penalty': { value: 'X', help: 'above 1, makes what was said less likely' },
     stop: { value: 'TEXT', many: true, help: 'end before this text; may be repeated' },
+    kv: {
+      value: 'int8|staircase',
+      help: 'keep keys and values in 8 bits, or in fewer the older they are: 128 tokens whole, 8 bits to 1024, 4 to 4096, then 2',
+    },
     seed: { value: 'N', help: 'the same seed gives the same text (0)' },
     json: { help: 'print {text, ids, logprobs, finish}' },
   },

@@ -1,10 +1,18 @@
 import { generate as stream } from '@weftjs/model'
+import { kvStaircase } from '@weftjs/quant'
 import { startBackend } from '../backends.ts'
 import type { Call } from '../command.ts'
 import { usage } from '../fail.ts'
 import { idsOf } from '../ids.ts'
 import { openFolder, openNetwork, openTokenizer, tunedFrom } from '../models.ts'
 import { print, printJson, printRaw } from '../terminal.ts'
+
+/** how keys and values of earlier tokens are kept */
+const CACHES: Readonly<Record<string, () => ReturnType<typeof kvStaircase>>> = {
+  int8: () => kvStaircase({ window: 0, steps: [{ bits: 8 }], keys: 'token' }),
+  staircase: () =>
+    kvStaircase({ window: 128, steps: [{ bits: 8, until: 1024 }, { bits: 4, until: 4096 }, { bits: 2 }] }),
+}
 
 export const generate = async ({ args: [model], text, number, flag, all }: Call): Promise<number> => {
   const prompt = text('prompt')
@@ -21,6 +29,9 @@ export const generate = async ({ args: [model], text, number, flag, all }: Call)
     seed: number('seed', { min: 0, whole: true }) ?? 0,
     stop: all('stop'),
   }
+  const kv = text('kv')
+  if (kv !== undefined && !Object.hasOwn(CACHES, kv))
+    throw usage(`--kv must be ${Object.keys(CACHES).join(' or ')}, found '${kv}'`)
   await startBackend(text('backend'))
   const folder = await openFolder(model!)
   const network = await openNetwork(folder)
@@ -37,9 +48,10 @@ export const generate = async ({ args: [model], text, number, flag, all }: Call)
   const onSignal = (): void => stop.abort()
   process.once('SIGINT', onSignal)
   const given = Object.fromEntries(Object.entries(options).filter(([, v]) => v !== undefined))
+  const cache = kv === undefined ? {} : { cache: CACHES[kv]!() }
   const answer = { text: '', ids: [] as number[], logprobs: [] as number[], finish: 'length' as string }
   try {
-    for await (const t of stream(tuned, [asked], { ...given, params, tokenizer, signal: stop.signal })) {
+    for await (const t of stream(tuned, [asked], { ...given, ...cache, params, tokenizer, signal: stop.signal })) {
       answer.text += t.text
       answer.ids.push(t.id)
       answer.logprobs.push(t.logprob)
