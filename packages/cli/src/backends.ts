@@ -1,4 +1,5 @@
 import { type Backend, best, cpu, wasm, webgpu } from '@weftjs/tensor'
+import { useLapack } from '@weftjs/tensor/linalg'
 import { Failure, usage } from './fail.ts'
 import { warn } from './terminal.ts'
 
@@ -19,6 +20,7 @@ export const startBackend = async (name: string | undefined): Promise<Backend> =
   warn(
     `backend ${backend.name} (${backend.device})${backend.why ? `: ${backend.why}` : ''}${backend.software ? ': emulated on the CPU, which is slow' : ''}`,
   )
+  await useLapack() // starts that decompose, and GPTQ's solver; where there is none they run in JavaScript
   return backend
 }
 
