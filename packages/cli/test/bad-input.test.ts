@@ -130,7 +130,7 @@ describe('what does not fit together', () => {
     await fails(folder, run(...set('adapters.0.at=blocks.*.attention.q')), /blocks\.\*\.attention\.q/)
     await fails(folder, run(...set('adapters=[]'), ...set('trains=nothing')), /nothing/)
     await fails(folder, run(...set('base={codec: nf4, at: nothing}')), /quantize: no weight matches "nothing"/)
-    await fails(folder, run(...set('base.codec=int7')), /base\.codec: there is no codec 'int7'; there are nf4/)
+    await fails(folder, run(...set('base.codec=int7')), /base\.codec: there is no codec 'int7'; did you mean int\d\?/)
     await fails(
       folder,
       run(...set('adapters.0.method=dorra')),
