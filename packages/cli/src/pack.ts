@@ -30,13 +30,13 @@ export interface PackOptions {
 const onProgress = ({ name, weights, of }: { name: string; weights: number; of: number }): void =>
   status(`${bar(weights / of)} ${weights}/${of}  packing ${name}`, weights === of)
 
-/** the tensors of the first that the second does not have */
-export const disposeOnly = (a: Network<any>, b: Network<any>): void => {
+/** the tensors of the first that none of the others has */
+export const disposeOnly = (a: Network<any>, ...others: readonly Network<any>[]): void => {
   const parts = ({ weights, vectors }: Network<any>) => [
     ...Object.values(weights).flatMap((w) => Object.values(w.parts)),
     ...Object.values(vectors),
   ]
-  const kept = new Set(parts(b))
+  const kept = new Set(others.flatMap(parts))
   dispose(parts(a).filter((t) => !kept.has(t)))
 }
 
@@ -76,10 +76,12 @@ const activationAware = (settings: Config): Plan => ({
     see.dispose()
     const again = (await sightOf(options))!
     const packed = await quantize(scaled.network, awqClipped(settings), {
-      ...{ consume: true, see: again, onProgress },
+      ...{ consume, see: again, onProgress },
       ...(at && { at }),
     })
     again.dispose()
+    // what was scaled and is packed now is nobody's
+    if (!consume) disposeOnly(scaled.network, network, packed)
     return packed
   },
 })
