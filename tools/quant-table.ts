@@ -105,6 +105,7 @@ export const quantPlot = (): string | undefined => {
   })
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${W} ${H * models.length}" font-family="sans-serif" font-size="12">`,
+    '<title>Perplexity of a model in each storage format, against bits a weight</title>',
     `<rect width="${W}" height="${H * models.length}" fill="white"/>`,
     ...panels,
     '</svg>',

@@ -3,7 +3,22 @@ import { dispose, gradients, kernels, memory, mul, rng, sum, tensor1d, tidy } fr
 import { dense, packed } from '@weftjs/weight'
 import fc from 'fast-check'
 import { afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { affine, awq, bf16, binary, dynamic8, f16, fp4, fp8, hqq, int8, llmInt8, nf4, outliers, ternary } from '../src/index.ts'
+import {
+  affine,
+  awq,
+  bf16,
+  binary,
+  dynamic8,
+  f16,
+  fp4,
+  fp8,
+  hqq,
+  int8,
+  llmInt8,
+  nf4,
+  outliers,
+  ternary,
+} from '../src/index.ts'
 
 export const CODECS = {
   nf4: nf4() as Codec,
