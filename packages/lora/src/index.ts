@@ -89,6 +89,7 @@ export {
   stacked,
 } from './operations/factors.ts'
 export { type HotSwapOptions, hotSwap } from './operations/hot-swap.ts'
+export { type OnOwnBase, onOwnBase } from './operations/on-own-base.ts'
 export {
   type Extracted,
   type ExtractOptions,

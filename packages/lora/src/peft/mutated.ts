@@ -38,7 +38,7 @@ export const mustBeAgain = (held: readonly Held[], { turned = false }: { turned?
       throw new Error(`${site.name}: PEFT has no '${adapter.name}' for a Conv1D; ${plain}`)
     if (site.weight!.codec)
       throw new Error(
-        `${site.name}: '${adapter.name}' began from a base that was rounded to ${site.weight!.format} anew, which PEFT would not find; fold the adapter and save the model`,
+        `${site.name}: '${adapter.name}' began from a base that was rounded to ${site.weight!.format} anew, which PEFT would not find; save that base with a plain LoRA for it (onOwnBase), or fold the adapter and save the model`,
       )
   }
 }
