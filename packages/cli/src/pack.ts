@@ -1,9 +1,20 @@
-import { seeing, type TransformerConfig } from '@weftjs/model'
-import { awq, awqClipped, awqScale, mixed, quantize, sensitivity } from '@weftjs/quant'
+import { namesOf, type PackedWriter, seeing, type TransformerConfig } from '@weftjs/model'
+import {
+  awq,
+  awqClipped,
+  awqScale,
+  packedWriter as layoutFor,
+  mixed,
+  packing,
+  quantize,
+  sensitivity,
+} from '@weftjs/quant'
 import type { Batch, Codec, Config, Network } from '@weftjs/spec'
-import { dispose } from '@weftjs/tensor'
+import { bytesOf, dispose } from '@weftjs/tensor'
+import type { Folder } from '@weftjs/tensor/checkpoint'
 import { type CodecSettings, codecOf, namedIn, refuser } from './codecs.ts'
 import { Failure } from './fail.ts'
+import { openNetwork } from './models.ts'
 import { bar, status, statusDone, warn } from './terminal.ts'
 
 /** what `mixed` chooses among where nothing else is said */
@@ -130,4 +141,54 @@ export const planOf = (given: CodecSettings, field: string): Plan => {
 /** @throws Failure for a plan that looks at data, where none are given */
 export const mustHaveData = (plan: Plan, has: boolean, remedy: string): void => {
   if (plan.looks && !has) throw new Failure(`${plan.name} looks at what the model reads; ${remedy}`)
+}
+
+/** A model on its way into the format of a plan. */
+export interface Opened {
+  /** packed already where the plan could do so as the matrices were read */
+  readonly network: Network<TransformerConfig>
+  /** bytes of the matrices before the plan has packed them */
+  readonly before: number
+  /** in the plan's format; `network` is used up unless it is to be kept */
+  pack(options?: Pick<PackOptions, 'batches'>): Promise<Network<TransformerConfig>>
+}
+export interface OpenOptions {
+  readonly at?: string | readonly string[] | undefined
+  readonly precision?: 'float32' | 'checkpoint' | undefined
+  /** the network is needed as it was, too */
+  readonly keep?: boolean
+}
+
+/** A model's network for a plan: matrices are packed as they are read, unless the whole has to be looked at. */
+export const openFor = async (
+  folder: Folder,
+  plan: Plan | undefined,
+  { at, precision, keep = false }: OpenOptions = {},
+): Promise<Opened> => {
+  const stream = plan?.codec && !keep && packing(plan.codec, { ...(at !== undefined && { at }) })
+  const network = await openNetwork(folder, { precision, ...(stream && { packed: stream }) })
+  const streamed = Object.values(network.weights).filter((w) => w.codec && w.codec === plan?.codec)
+  const before = Object.values(network.weights).reduce(
+    (n, w) => n + (streamed.includes(w) ? 4 * w.shape[0] * w.shape[1] : bytesOf(w.parts)),
+    0,
+  )
+  return {
+    network,
+    before,
+    pack: async (options) => {
+      if (!plan || streamed.length) return network
+      const packed = await plan.run(network, { at, consume: !keep, ...options })
+      statusDone()
+      return packed
+    },
+  }
+}
+
+/** how the packed weights of a network are written, as `save` takes it; nothing for a dense one */
+export const packedWriter = async (
+  network: Network<TransformerConfig>,
+  layout?: string,
+): Promise<{ packed?: PackedWriter }> => {
+  const packed = await layoutFor(network, namesOf(network.config), layout)
+  return packed ? { packed } : {}
 }

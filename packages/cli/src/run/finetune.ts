@@ -15,7 +15,6 @@ import {
   type Tuned,
 } from '@weftjs/model'
 import { calibrationFile, save } from '@weftjs/model/node'
-import { packing } from '@weftjs/quant'
 import type { Batch, Network, Params, Site, Tensor } from '@weftjs/spec'
 import { countParams, dispose, keepParams, mul, rng, selectParams, tidy } from '@weftjs/tensor'
 import type { Sink } from '@weftjs/tensor/checkpoint'
@@ -27,7 +26,7 @@ import { Failure } from '../fail.ts'
 import { type Feed, feed, kept } from '../feed.ts'
 import { writeJson } from '../files.ts'
 import { type Opened, openAdapters, openFolder, openNetwork, openTokenizer, PACKAGE, weigh } from '../models.ts'
-import { disposeOnly, planOf } from '../pack.ts'
+import { disposeOnly, openFor, planOf } from '../pack.ts'
 import { type RunFile, readFinetune } from '../runfile.ts'
 import type { AdapterSettings, FinetuneFile } from '../schema.ts'
 import { checkOut, transformOf } from '../session.ts'
@@ -161,29 +160,12 @@ const closing =
     await data.close()
     throw error
   }
-/** bytes of the matrices as float32 */
-const dense = ({ weights }: Network<object>): number =>
-  Object.values(weights).reduce((n, w) => n + 4 * w.shape[0] * w.shape[1], 0)
 
-/** the frozen matrices in few bits, where the run file asks for it; formats that look at data see the first batches */
-const packBase = async (
-  file: Own,
-  network: Network<TransformerConfig>,
-  { consume, data }: { consume: boolean; data: Feed },
-): Promise<Network<TransformerConfig>> => {
-  const { base, calibrate } = file.settings
-  if (base?.codec === undefined) return network
-  const plan = planOf(base.codec, 'base.codec')
-  const before = weigh(network)
-  const batches = async (): Promise<Batch[]> => {
-    const found: Batch[] = []
-    for await (const batch of data.batches({})) if (found.push(batch) >= (calibrate?.batches ?? 32)) break
-    return found
-  }
-  const packed = await plan.run(network, { at: base.at, consume, batches })
-  statusDone()
-  warn(`base in ${plan.name}: weights ${size(before)} -> ${size(weigh(packed))}`)
-  return packed
+/** the first batches of the data, for formats that look at them */
+const firstOf = async (data: Feed, n = 32): Promise<Batch[]> => {
+  const found: Batch[] = []
+  for await (const batch of data.batches({})) if (found.push(batch) >= n) break
+  return found
 }
 
 export const finetune = async (call: Call): Promise<number> => {
@@ -204,17 +186,15 @@ export const finetune = async (call: Call): Promise<number> => {
   const backend = await startBackend(text('backend'))
   const folder = await openFolder(model)
   const keep = needsOriginal(settings.adapters) !== undefined
-  // where nothing looks at the dense matrices, they are packed as they are read
-  const stream =
-    plan?.codec && !keep && packing(plan.codec, { ...(settings.base?.at !== undefined && { at: settings.base.at }) })
-  const original = await openNetwork(folder, { ...settings.base, ...(stream && { packed: stream }) })
+  const opened = await openFor(folder, plan, { ...settings.base, keep })
+  const original = opened.network
   const bare = settings.data.format === 'ids' && !(await folder.has('tokenizer.json'))
   const tokenizer = bare ? undefined : await openTokenizer(folder, original)
   const random = rng(settings.train.seed).fork('data')
   const data = await feed(file, settings.data, settings.train, { tokenizer, config: original.config, rng: random })
-  const ready = plan?.codec && Object.values(original.weights).some((w) => w.codec === plan.codec)
-  const network = ready ? original : await packBase(file, original, { consume: !keep, data }).catch(closing(data))
-  if (ready) warn(`base in ${plan!.name}: weights ${size(dense(original))} -> ${size(weigh(original))}`)
+  const batches = (): Promise<Batch[]> => firstOf(data, settings.calibrate?.batches)
+  const network = await opened.pack({ batches }).catch(closing(data))
+  if (plan) warn(`base in ${plan.name}: weights ${size(opened.before)} -> ${size(weigh(network))}`)
   mustBePacked(file, network, prepared)
   const given = { out, data, ...(keep && { original }) }
   const attached = await attachAll(file, network, prepared, given).catch(closing(data))

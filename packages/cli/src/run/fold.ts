@@ -6,7 +6,7 @@ import type { Call } from '../command.ts'
 import { usage } from '../fail.ts'
 import { openFolder, openNetwork, tunedFrom } from '../models.ts'
 import { guardOut } from '../out.ts'
-import { packedWriter } from '../packed.ts'
+import { packedWriter } from '../pack.ts'
 import { print, printJson } from '../terminal.ts'
 
 export const fold = async ({ args: [model], text, flag, all }: Call): Promise<number> => {

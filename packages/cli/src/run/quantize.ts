@@ -2,7 +2,7 @@ import { mkdir, stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { checkpointOf, type ModelTokenizer, namesOf, type TransformerConfig } from '@weftjs/model'
 import { save } from '@weftjs/model/node'
-import { checkpointSources, ggufPacked, packing, saveGguf, tokenizerFiles } from '@weftjs/quant'
+import { checkpointSources, ggufPacked, saveGguf, tokenizerFiles } from '@weftjs/quant'
 import type { Batch, Config } from '@weftjs/spec'
 import { bytesOf, rng } from '@weftjs/tensor'
 import { type Folder, openCheckpoint } from '@weftjs/tensor/checkpoint'
@@ -14,8 +14,7 @@ import { usage } from '../fail.ts'
 import { feed } from '../feed.ts'
 import { openFolder, openNetwork, openTokenizer, weigh } from '../models.ts'
 import { guardOut } from '../out.ts'
-import { mustHaveData, planOf } from '../pack.ts'
-import { packedWriter } from '../packed.ts'
+import { mustHaveData, openFor, packedWriter, planOf } from '../pack.ts'
 import { print, printJson, size, status, statusDone } from '../terminal.ts'
 
 /** rows of a text file that a calibration pass looks at */
@@ -91,17 +90,11 @@ export const quantize = async ({ args: [model, out], text, number, flag }: Call)
   const folder = await openFolder(model!)
   await guardOut(target, folder)
   const began = performance.now()
-  // matrices are packed as they are read, unless the whole model has to be looked at
-  const at = text('at')
-  const stream = plan.codec && packing(plan.codec, { ...(at !== undefined && { at }) })
-  const network = await openNetwork(folder, stream && { packed: stream })
-  const before = Object.values(network.weights).reduce((n, w) => n + 4 * w.shape[0] * w.shape[1], 0)
+  const { network, before, pack } = await openFor(folder, plan, { at: text('at') })
   const count = number('batches', { min: 1, whole: true }) ?? BATCHES
   const tokenizer = path === undefined ? undefined : await openTokenizer(folder, network)
   const batches = tokenizer && (() => textsOf(path!, network.config, tokenizer, count))
-  const ready = Object.values(network.weights).some((w) => w.codec === plan.codec && w.codec)
-  const packed = ready ? network : await plan.run(network, { at, consume: true, ...(batches && { batches }) })
-  statusDone()
+  const packed = await pack({ ...(batches && { batches }) })
   const seconds = (performance.now() - began) / 1000
   const after = weigh(packed)
   const values = Object.values(packed.weights).filter((w) => w.codec)
