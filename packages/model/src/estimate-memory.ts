@@ -18,6 +18,7 @@ import {
   tidy,
   zeros,
 } from '@weftjs/tensor'
+import { tensorsOf } from '@weftjs/weight'
 import { tunedOf } from './attach.ts'
 import type { Binding, Bound } from './bind.ts'
 import type { TransformerConfig } from './config.ts'
@@ -192,10 +193,7 @@ export const estimateMemory = (binding: Binding, options: EstimateMemoryOptions)
       }
     }
     const run = rotaryBytes(network.config) + Math.max(...[...totals.values()].flat())
-    const own = [
-      ...Object.values(network.vectors),
-      ...Object.values(network.weights).flatMap((w) => Object.values(w.parts)),
-    ]
+    const own = tensorsOf(network)
     const bases = bound.flatMap((b) => Object.values(b.base?.parts ?? {}))
     const all = [...own, ...Object.values(params), ...Object.values(constants), ...bases]
     const [base, whole] = [bytesOnce(own), bytesOnce(all)]

@@ -1,5 +1,6 @@
 import type { Network, Params, Tensor } from '@weftjs/spec'
 import { abs, dispose, keep, selectParams, stack, sum, tidy } from '@weftjs/tensor'
+import { tensorsOf } from '@weftjs/weight'
 import type { FoldOptions, Tuned } from './attach.ts'
 import type { TransformerConfig } from './config.ts'
 
@@ -31,7 +32,7 @@ export const foldChecked = async (
   const all = { ...params, ...constants }
   const own = new Set([
     ...Object.values(all),
-    ...Object.values(network.weights).flatMap((w) => Object.values(w.parts)),
+    ...tensorsOf(network),
     ...bound.flatMap((b) => Object.values(b.base?.parts ?? {})),
   ])
   const fold = (names: readonly string[] | undefined, sums: Map<string, Tensor>): Network<TransformerConfig> =>
@@ -42,8 +43,7 @@ export const foldChecked = async (
         watch?.(site, matrix)
       },
     })
-  const drop = ({ weights }: Network<TransformerConfig>): void =>
-    dispose(Object.values(weights).flatMap((w) => Object.values(w.parts).filter((t) => !own.has(t))))
+  const drop = (made: Network<TransformerConfig>): void => dispose(tensorsOf(made).filter((t) => !own.has(t)))
 
   const sums = new Map<string, Tensor>()
   const folded = fold(adapters, sums)

@@ -11,7 +11,7 @@ import {
 } from '@weftjs/tensor/checkpoint'
 import { readTensor } from '@weftjs/tensor/read-tensor'
 import { checkRoom } from '@weftjs/tensor/room'
-import { dense } from '@weftjs/weight'
+import { dense, tensorsOf } from '@weftjs/weight'
 import {
   type Architecture,
   architectureOf,
@@ -117,7 +117,7 @@ export const loadNetwork = async (
     if (ignored.length) onIgnored?.(ignored)
     return { config: { ...config, names }, weights, vectors }
   } catch (error) {
-    dispose([...Object.values(weights).flatMap((w) => Object.values(w.parts)), ...made.values()])
+    dispose([...new Set([...tensorsOf({ weights }), ...made.values()])])
     throw error
   } finally {
     await checkpoint.close()

@@ -1,6 +1,6 @@
 import type { Codec, Network, Seen, Statistic, Tensor, Tensor2D, Weight } from '@weftjs/spec'
 import { keep, tidy } from '@weftjs/tensor'
-import { matchNames, packed } from '@weftjs/weight'
+import { matchNames, packed, tensorsOf } from '@weftjs/weight'
 import { firstNonFinite } from './kernels/absmax.ts'
 
 /** Names of weights: a glob (`blocks.*.attn.{q,v}`; `*` stays within a dot, `**` crosses), several, or a predicate. */
@@ -145,10 +145,7 @@ const refuseNonFinite = async (name: string, weight: Weight): Promise<void> => {
   }
 }
 
-const disposeUnshared = ({ parts }: Weight, { weights, vectors }: Network<object>): void => {
-  const used = new Set<Tensor>([
-    ...Object.values(weights).flatMap((w) => Object.values(w.parts)),
-    ...Object.values(vectors),
-  ])
+const disposeUnshared = ({ parts }: Weight, network: Network<object>): void => {
+  const used = new Set(tensorsOf(network))
   for (const t of Object.values(parts)) if (!used.has(t)) t.dispose()
 }
