@@ -203,6 +203,27 @@ describe('as AutoGPTQ does', () => {
   })
 })
 
+describe('on the heap, in threads', () => {
+  it.each([
+    ['groups in a block', 21, 200, { bits: 4, symmetric: true, group: 40, actOrder: true, staticGroups: false }],
+    ['a group of blocks', 9, 300, { bits: 3, symmetric: false, group: 150, actOrder: false, staticGroups: false }],
+    ['static groups', 40, 130, { bits: 8, symmetric: false, group: 13, actOrder: true, staticGroups: true }],
+    ['one row, an odd width', 1, 67, { bits: 2, symmetric: false, group: 67, actOrder: false, staticGroups: false }],
+  ] as const)('%s: codes, scales, zeros and order are those of the loop in JavaScript', async (_, out, n, options) => {
+    const h = data(momentOf(n, n, 5)).slice()
+    for (let i = 0; i < n; i++) h[7 * n + i] = h[i * n + 7] = 0 // an input that is always 0
+    const w = data(rng(6).normal([out, n]))
+    const solve = (): ReturnType<typeof solveGptq> => solveGptq(w, [out, n], h, { ...options, damp: 0.01 })
+    const found = solve()
+    await cpu()
+    const plain = solve()
+    await wasm()
+    expect(found).toEqual(plain)
+    const near = rounded(w, [out, n], options)
+    expect(found.codes).not.toEqual(near.codes)
+  })
+})
+
 describe('what cannot be', () => {
   const w = (): Tensor2D => rng(1).normal([4, 32]) as Tensor2D
   it('options and groups', () => {

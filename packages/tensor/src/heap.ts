@@ -31,7 +31,7 @@ const loaded = (module: HeapModule): Threaded | undefined => {
   return known.get(module)
 }
 
-/** The module's routines on the current wasm backend's heap; undefined where it has no SIMD or keeps its memory to itself. */
+/** The module's routines on the current wasm backend's heap; undefined where it has no SIMD or keeps its memory to itself, and on other backends. */
 export const routines = (module: HeapModule): Routines | undefined => loaded(module)?.routines as Routines | undefined
 
 /** How many threads may work on the heap, this one included: 1 where it is not shared. */

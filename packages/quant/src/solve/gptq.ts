@@ -1,5 +1,6 @@
+import { onHeap } from './gptq-heap.ts'
 import { codeOf, fitGrid, type Grid, valueAt } from './grid.ts'
-import { inverseFactor } from './hessian.ts'
+import { inverseFactor, type Statistics, statistics } from './hessian.ts'
 
 export interface GptqOptions extends Grid {
   /** columns that share a scale, a divisor of their number */
@@ -56,11 +57,43 @@ export const sortedInGroups = (order: Int32Array, group: number): Int32Array => 
 /** rows of W that are worked on together, and columns whose errors are spread together */
 const [TILE, BLOCK] = [16, 128]
 
+/** What the columns are solved by, and where what is found goes. */
+export interface Columns extends Omit<Solved, 'order'> {
+  readonly out: number
+  readonly n: number
+  readonly group: number
+  readonly most: number
+  readonly symmetric: boolean
+  readonly damp: number
+  readonly stats: Statistics
+  /** [from, to) of columns that are spread together: whole groups where they are small, and else what is left of one */
+  readonly blocks: readonly (readonly [from: number, to: number])[]
+  /** where a column is stored, and its group, by its turn */
+  readonly place: Int32Array
+  readonly groupOf: Int32Array
+  /** scales and zeros are there before the first column is rounded */
+  readonly fitted: boolean
+  /** rows of W, by their columns' turns */
+  fill(tile: Float64Array, first: number, rows: number): void
+}
+
+const blocksOf = (n: number, group: number): [number, number][] => {
+  const found: [number, number][] = []
+  for (let from = 0, to = 0; from < n; from = to) {
+    to =
+      group < BLOCK ? from + group * Math.floor(BLOCK / group) : Math.min(from + BLOCK, from - (from % group) + group)
+    to = Math.min(to, n)
+    found.push([from, to])
+  }
+  return found
+}
+
 /**
  * Codes that keep tr(ΔW·H·ΔWᵀ) small: columns are rounded one after the other, and the error of each is made good by
  * those that are left  —  Frantar et al., arXiv:2210.17323, algorithm 1. w [out, in], h [in, in] of any scale.
  * Scales are of the weights as they are when a group's turn comes (AutoGPTQ's code takes older ones within a block).
- * Weights of inputs that are always 0 become 0. @throws Error for an H that is not finite, or not positive definite
+ * Weights of inputs that are always 0 become 0. On the wasm heap, in threads, where there is one.
+ * @throws Error for an H that is not finite, or not positive definite
  */
 export const solveGptq = (
   w: ArrayLike<number>,
@@ -73,52 +106,66 @@ export const solveGptq = (
       throw new Error(
         `gptq: E[x·xᵀ] is ${h[i]} at [${Math.floor(i / n)}, ${i % n}]; look for what spoils the activations`,
       )
-  const most = 2 ** grid.bits - 1
   const groups = n / group
   const dead = Uint8Array.from({ length: n }, (_, i) => Number(!(h[i * n + i]! > 0)))
   const order = actOrder ? fallingOrder(h, n) : Int32Array.from({ length: n }, (_, i) => i)
-  const u = inverseFactor(h, n, order, dead, damp)
   const moved = actOrder && !staticGroups && groups > 1
-  /** where a column is stored, by its turn */
   const stored = moved ? sortedInGroups(order, group) : undefined
   const place = new Int32Array(n)
   for (let i = 0; i < n; i++) place[stored ? stored[i]! : i] = i
-  const codes = new Uint8Array(out * n)
-  const scale = new Float32Array(out * groups)
-  const zero = new Uint8Array(out * groups)
+  const found = {
+    codes: new Uint8Array(out * n),
+    scale: new Float32Array(out * groups),
+    zero: new Uint8Array(out * groups),
+  }
+  if (staticGroups) {
+    const row = new Float64Array(n)
+    for (let r = 0, k = 0; r < out; r++) {
+      for (let i = 0; i < n; i++) row[i] = dead[i] ? 0 : w[r * n + i]!
+      for (let g = 0; g < n; g += group, k++)
+        [found.scale[k], found.zero[k]] = fitGrid(row, g, g + group, grid) as [number, number]
+    }
+  }
+  const columns: Columns = {
+    ...found,
+    ...{ out, n, group, damp, symmetric: grid.symmetric, most: 2 ** grid.bits - 1 },
+    stats: statistics(h, n, order, dead),
+    blocks: blocksOf(n, group),
+    place: order.map((column) => place[column]!),
+    groupOf: order.map((column, i) => Math.floor((staticGroups ? column : i) / group)),
+    fitted: staticGroups,
+    fill: (tile, first, rows) => {
+      for (let r = 0, at = 0; r < rows; r++)
+        for (let i = 0, row = (first + r) * n; i < n; i++, at++) {
+          const column = order[i]!
+          tile[at] = dead[column] ? 0 : w[row + column]!
+        }
+    },
+  }
+  if (!onHeap(columns)) plain(columns, grid)
+  return { ...found, ...(stored && { order: stored }) }
+}
+
+const plain = (
+  { out, n, group, most, damp, stats, blocks, place, groupOf, fitted, fill, codes, scale, zero }: Columns,
+  grid: Grid,
+): void => {
+  const u = inverseFactor(stats, damp)
+  const groups = n / group
   const tile = new Float64Array(TILE * n)
   const errors = new Float64Array(TILE * BLOCK)
   for (let first = 0; first < out; first += TILE) {
     const rows = Math.min(TILE, out - first)
-    for (let r = 0; r < rows; r++)
-      for (let i = 0; i < n; i++) {
-        const column = order[i]!
-        tile[r * n + i] = dead[column] ? 0 : w[(first + r) * n + column]!
-      }
-    if (staticGroups) {
-      const row = new Float64Array(n)
-      for (let r = 0; r < rows; r++) {
-        for (let i = 0; i < n; i++) row[order[i]!] = tile[r * n + i]!
-        for (let g = 0; g < groups; g++) {
-          const k = (first + r) * groups + g
-          ;[scale[k], zero[k]] = fitGrid(row, g * group, (g + 1) * group, grid) as [number, number]
-        }
-      }
-    }
-    for (let from = 0, to = 0; from < n; from = to) {
-      // whole groups where they are small, and else what is left of one
-      to =
-        group < BLOCK ? from + group * Math.floor(BLOCK / group) : Math.min(from + BLOCK, from - (from % group) + group)
-      to = Math.min(to, n)
+    fill(tile, first, rows)
+    for (const [from, to] of blocks) {
       for (let r = 0; r < rows; r++) {
         const at = r * n
         for (let i = from; i < to; i++) {
-          const column = order[i]!
-          const k = (first + r) * groups + Math.floor((staticGroups ? column : i) / group)
-          if (!staticGroups && i % group === 0)
+          const k = (first + r) * groups + groupOf[i]!
+          if (!fitted && i % group === 0)
             [scale[k], zero[k]] = fitGrid(tile, at + i, at + i + group, grid) as [number, number]
           const code = codeOf(tile[at + i]!, scale[k]!, zero[k]!, most)
-          codes[(first + r) * n + place[column]!] = code
+          codes[(first + r) * n + place[i]!] = code
           const e = (tile[at + i]! - valueAt(code, scale[k]!, zero[k]!)) / u[i * n + i]!
           errors[r * BLOCK + i - from] = e
           if (e !== 0) for (let j = i + 1; j < to; j++) tile[at + j]! -= e * u[i * n + j]!
@@ -127,7 +174,6 @@ export const solveGptq = (
       spread(tile, errors, u, { rows, n, from, to })
     }
   }
-  return { codes, scale, zero, ...(stored && { order: stored }) }
 }
 
 /** W[:, to:] −= E·U[from:to, to:], four rows of U at a time */

@@ -36,17 +36,14 @@ const fourByFour = (l: Float64Array, x: Float64Array, n: number, i: number, j: n
   }
 }
 
-/**
- * U upper triangular with UᵀU = (H + damp·mean·I)⁻¹, its columns in the order given. With J the reversal, JHJ = LLᵀ and
- * U = J·L⁻¹·J: one factorization, and H is never inverted. Inputs that are always 0 count as 1, and not in the mean.
- */
-export const inverseFactor = (
-  h: ArrayLike<number>,
-  n: number,
-  order: Int32Array,
-  dead: Uint8Array,
-  damp: number,
-): Float64Array => {
+/** H in the order of the columns turned round, over the mean of its diagonal: near 1, so that nothing is too small or too large to be squared */
+export interface Statistics {
+  readonly n: number
+  /** a[i·n + j] for j ≤ i; the rest is left */
+  fill(a: Float64Array): void
+}
+/** inputs that are always 0 count as 1, and not in the mean */
+export const statistics = (h: ArrayLike<number>, n: number, order: Int32Array, dead: Uint8Array): Statistics => {
   let [sum, live] = [0, 0]
   for (let i = 0; i < n; i++)
     if (!dead[i]) {
@@ -54,25 +51,51 @@ export const inverseFactor = (
       live++
     }
   const mean = live ? sum / live : 1
-  // near 1, so that no statistic is too small or too large to be squared
-  const a = new Float64Array(n * n)
-  for (let i = 0; i < n; i++) {
-    const row = order[n - 1 - i]! * n
-    for (let j = 0; j <= i; j++) a[i * n + j] = h[row + order[n - 1 - j]!]! / mean
+  const turned = order.slice().reverse()
+  return {
+    n,
+    fill: (a) => {
+      for (let i = 0; i < n; i++) {
+        const row = turned[i]! * n
+        for (let j = 0; j <= i; j++) a[i * n + j] = h[row + turned[j]!]! / mean
+        if (dead[turned[i]!]) a[i * n + i] = 1
+      }
+    },
   }
-  for (let i = 0; i < n; i++) if (dead[order[n - 1 - i]!]) a[i * n + i] = 1
-  const diagonal = Float64Array.from({ length: n }, (_, i) => a[i * n + i]!)
+}
+
+/** what `f` makes of the share of the mean diagonal that is added, which grows until there is something. @throws Error where that is hopeless */
+export const damped = <T>(n: number, damp: number, f: (share: number) => T | undefined): T => {
   for (let share = damp; ; share = Math.max(2 * share, 0.01)) {
-    for (let i = 0; i < n; i++) a[i * n + i] = diagonal[i]! + share
-    try {
-      const x = lowerInverse(cholesky(matrix(n, n, a)).data, n)
-      return x.reverse() // J·X·J
-    } catch (error) {
-      if (share >= 0.5)
-        throw new Error(
-          `gptq: E[x·xᵀ] [${n}, ${n}] is not positive definite, even with ${share.toPrecision(2)} of its mean diagonal added; calibrate with more text, or look for what spoils its activations`,
-          { cause: error },
-        )
-    }
+    const found = f(share)
+    if (found !== undefined) return found
+    if (share >= 0.5)
+      throw new Error(
+        `gptq: E[x·xᵀ] [${n}, ${n}] is not positive definite, even with ${share.toPrecision(2)} of its mean diagonal added; calibrate with more text, or look for what spoils its activations`,
+      )
   }
+}
+
+/** L of A + share·I by `cholesky`; undefined where there is none */
+export const lower = (stats: Statistics, share: number): Float64Array | undefined => {
+  const { n } = stats
+  const a = new Float64Array(n * n)
+  stats.fill(a)
+  for (let i = 0; i < n; i++) a[i * n + i]! += share
+  try {
+    return cholesky(matrix(n, n, a)).data
+  } catch (error) {
+    if (/positive definite/.test((error as Error).message)) return undefined
+    throw error
+  }
+}
+
+/**
+ * U upper triangular with UᵀU = (H + damp·mean·I)⁻¹, its columns in the order given. With J the reversal, JHJ = LLᵀ and
+ * U = J·L⁻¹·J: one factorization, and H is never inverted.
+ */
+export const inverseFactor = (stats: Statistics, damp: number): Float64Array => {
+  const { n } = stats
+  const l = damped(n, damp, (share) => lower(stats, share))
+  return lowerInverse(l, n).reverse() // J·X·J
 }

@@ -182,6 +182,9 @@ const trial = (r: Routines): string | undefined => {
   return undefined
 }
 
+/** Do the factorizations call the system's LAPACK? */
+export const hasLapack = (): boolean => routines.cholesky !== undefined
+
 /** Back to the factorizations in JavaScript. */
 export const dropLapack = (): void => {
   for (const name of Object.keys(routines)) delete routines[name as keyof Routines]

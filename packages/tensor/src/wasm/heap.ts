@@ -16,6 +16,6 @@ export interface WasmBackend {
 export const address = (backend: WasmBackend, { dataId }: TensorInfo): number =>
   backend.dataIdMap.get(dataId).memoryOffset >>> 0
 
-/** The module's memory; the threaded build (a cross-origin isolated page) keeps it to itself. */
-export const memoryOf = (backend: WasmBackend): WebAssembly.Memory | undefined =>
-  Object.values(backend.wasm.asm).find((item): item is WebAssembly.Memory => item instanceof WebAssembly.Memory)
+/** The module's memory; the threaded build (a cross-origin isolated page) keeps it to itself, and other backends have none. */
+export const memoryOf = (backend: Partial<WasmBackend>): WebAssembly.Memory | undefined =>
+  Object.values(backend.wasm?.asm ?? {}).find((item): item is WebAssembly.Memory => item instanceof WebAssembly.Memory)
