@@ -21,6 +21,25 @@ describe('largestOf', () => {
   })
 })
 
+describe('few of many', () => {
+  it('are those of a sort as well, of rising, falling and equal numbers, NaN and infinities', () => {
+    const odd = fc.constantFrom(Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY)
+    const number = fc.oneof({ weight: 30, arbitrary: fc.integer({ min: -40, max: 40 }) }, { weight: 1, arbitrary: odd })
+    const order = fc.constantFrom('drawn', 'rising', 'falling')
+    const many = fc.array(number, { minLength: 150, maxLength: 500 })
+    fc.assert(
+      fc.property(many, fc.integer({ min: 1, max: 12 }), order, (drawn, k, how) => {
+        const least = (s: number): number => (Number.isNaN(s) ? Number.NEGATIVE_INFINITY : s)
+        const v =
+          how === 'drawn' ? drawn : drawn.sort((a, b) => (least(a) < least(b) ? -1 : 1) * (how === 'rising' ? 1 : -1))
+        const sorted = v.map((s, i) => [least(s), i] as const).sort(([a, i], [b, j]) => (a === b ? i - j : b - a))
+        const want = sorted.slice(0, k).map(([, i]) => i)
+        expect([...largestOf(v, k)]).toEqual(want.sort((a, b) => a - b))
+      }),
+    )
+  })
+})
+
 describe('sampleOf', () => {
   it('gives different numbers in order, each as often as any other', () => {
     const seen = new Float64Array(10)

@@ -20,7 +20,8 @@ export const paddedSize = (d: number, size: number): number => powerFrom(Math.ma
  */
 export const orderOf = (rng: Rng, d: number, L: number): Tensor => {
   const h = powerFrom(d)
-  const order = Int32Array.from({ length: L }, (_, i) => i)
+  const order = new Int32Array(L)
+  for (let i = 0; i < L; i++) order[i] = i
   const draws = rng.numbers(L)
   for (let i = L - 1; i > 0; i--) {
     const j = Math.floor(draws[i]! * (i + 1))
@@ -28,11 +29,8 @@ export const orderOf = (rng: Rng, d: number, L: number): Tensor => {
     order[i] = order[j]!
     order[j] = held
   }
-  return tensor(
-    order.map((i) => i % h),
-    [L],
-    'int32',
-  )
+  for (let i = 0; i < L; i++) order[i]! &= h - 1
+  return tensor(order, [L], 'int32')
 }
 
 /** @returns the projection that this stream of noise draws for `size` numbers */

@@ -16,7 +16,7 @@ export const matrix = (rows: number, cols: number, data?: ArrayLike<number>): Ma
   return {
     rows,
     cols,
-    data: data instanceof Float64Array ? data : data ? Float64Array.from(data) : new Float64Array(rows * cols),
+    data: data instanceof Float64Array ? data : data ? new Float64Array(data) : new Float64Array(rows * cols),
   }
 }
 

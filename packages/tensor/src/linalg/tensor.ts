@@ -25,7 +25,7 @@ export const toMatrixAsync = async (t: Tensor2D): Promise<Matrix> => matrix(t.sh
 
 /** m → [rows, cols] float32 */
 export const fromMatrix = ({ rows, cols, data }: Matrix): Tensor2D =>
-  tensor2d(Float32Array.from(data), [rows, cols], 'float32')
+  tensor2d(new Float32Array(data), [rows, cols], 'float32')
 
 export interface Factors {
   /** [out, r] */
