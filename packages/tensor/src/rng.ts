@@ -4,12 +4,13 @@ import type { Rng } from '@weftjs/spec'
 /**
  * Philox 4x32-10, a counter-based generator: block n of a stream is a pure function of (key, n), so noise can be
  * made again instead of stored  —  Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
- * Writes the four words of block `counter` under `key` into `out`.
+ * Writes the four words of block `counter` under `key` into `out`, from `at` on.
  */
 export const philox = (
   counter: readonly [number, number, number, number],
   key: readonly [number, number],
   out: Uint32Array,
+  at = 0,
 ): void => {
   let [c0, c1, c2, c3] = counter
   let [k0, k1] = key
@@ -25,10 +26,10 @@ export const philox = (
     k0 = (k0 + 0x9e3779b9) | 0
     k1 = (k1 + 0xbb67ae85) | 0
   }
-  out[0] = c0
-  out[1] = c1
-  out[2] = c2
-  out[3] = c3
+  out[at] = c0
+  out[at + 1] = c1
+  out[at + 2] = c2
+  out[at + 3] = c3
 }
 
 /** upper 32 bits of the unsigned 64-bit product */
@@ -37,9 +38,10 @@ const mulHigh = (a: number, b: number): number => {
   const a1 = a >>> 16
   const b0 = b & 0xffff
   const b1 = b >>> 16
-  const mid = a1 * b0 + ((a0 * b0) >>> 16)
-  const mid2 = a0 * b1 + (mid % 0x10000)
-  return (a1 * b1 + Math.floor(mid / 0x10000) + Math.floor(mid2 / 0x10000)) | 0
+  // by halves, none of whose sums leaves 32 bits
+  const t = (Math.imul(a1, b0) + (Math.imul(a0, b0) >>> 16)) >>> 0
+  const low = (Math.imul(a0, b1) + (t & 0xffff)) >>> 0
+  return (Math.imul(a1, b1) + (t >>> 16) + (low >>> 16)) | 0
 }
 
 /** FNV-1a, 32 bits: names of streams to numbers */
@@ -123,7 +125,7 @@ export const rng = (seed: number, stream = 0): Rng => {
   const words = (n: number): Uint32Array => {
     const out = new Uint32Array(Math.ceil(n / 4) * 4)
     for (let i = 0; i < out.length; i += 4, block++)
-      philox([block | 0, Math.floor(block / 0x100000000), high, 0], key, out.subarray(i, i + 4))
+      philox([block | 0, Math.floor(block / 0x100000000), high, 0], key, out, i)
     return out
   }
   const draw = (shape: number[], drawn: Drawn, f: (word: number) => number): Tensor => {
@@ -148,10 +150,9 @@ export const rng = (seed: number, stream = 0): Rng => {
     bernoulli: (shape, p) => draw(shape, { kind: 'bernoulli', a: p, b: 0 }, (w) => (unit(w) < p ? 1 : 0)),
     numbers: (n) => {
       const w = words(2 * n)
-      return Float64Array.from(
-        { length: n },
-        (_, i) => ((w[2 * i]! >>> 5) * 67108864 + (w[2 * i + 1]! >>> 6)) / 9007199254740992,
-      )
+      const found = new Float64Array(n)
+      for (let i = 0; i < n; i++) found[i] = ((w[2 * i]! >>> 5) * 67108864 + (w[2 * i + 1]! >>> 6)) / 9007199254740992
+      return found
     },
     fork: (name) => rng(seed, hash(String(name), key[1])),
   }
