@@ -1,24 +1,13 @@
 import { namesOf, type PackedWriter, seeing, type TransformerConfig } from '@weftjs/model'
-import {
-  awq,
-  awqClipped,
-  awqScale,
-  packedWriter as layoutFor,
-  mixed,
-  packing,
-  quantize,
-  sensitivity,
-} from '@weftjs/quant'
+import { awq, awqClipped, awqScale, packedWriter as layoutFor, packing, quantize } from '@weftjs/quant'
 import type { Batch, Codec, Config, Network } from '@weftjs/spec'
 import { bytesOf, dispose } from '@weftjs/tensor'
 import type { Folder } from '@weftjs/tensor/checkpoint'
 import { type CodecSettings, codecOf, namedIn, refuser } from './codecs.ts'
 import { Failure } from './fail.ts'
+import { mixedPlan } from './mixed-plan.ts'
 import { openNetwork } from './models.ts'
 import { bar, status, statusDone, warn } from './terminal.ts'
-
-/** what `mixed` chooses among where nothing else is said */
-const CANDIDATES: readonly CodecSettings[] = ['int2', 'int3', 'int4', 'int8'].map((name) => ({ name, group: 32 }))
 
 /** How a network is to be packed. */
 export interface Plan {
@@ -38,7 +27,8 @@ export interface PackOptions {
   readonly batches?: () => Promise<readonly Batch[]>
 }
 
-const onProgress = ({ name, weights, of }: { name: string; weights: number; of: number }): void =>
+/** of `quantize` */
+export const onProgress = ({ name, weights, of }: { name: string; weights: number; of: number }): void =>
   status(`${bar(weights / of)} ${weights}/${of}  packing ${name}`, weights === of)
 
 /** the tensors of the first that none of the others has */
@@ -97,24 +87,6 @@ const activationAware = (settings: Config): Plan => ({
   },
 })
 
-const byNeed = (bits: number, candidates: readonly Codec<any>[]): Plan => ({
-  name: 'mixed',
-  looks: false,
-  run: async (network, { at, consume }) => {
-    const measured = await sensitivity(network, candidates, {
-      relative: true,
-      ...(at && { at }),
-      onProgress: ({ name, pairs, of }) => status(`${bar(pairs / of)} ${pairs}/${of}  measuring ${name}`),
-    })
-    const choice = mixed({ measured, bits })
-    statusDone()
-    const counts = new Map<string, number>()
-    for (const { codec } of choice.table) counts.set(codec.name, (counts.get(codec.name) ?? 0) + 1)
-    warn(`${choice.bits.toFixed(3)} bits: ${[...counts].map(([name, n]) => `${n} matrices in ${name}`).join(', ')}`)
-    return quantize(network, choice, { consume, ...(at && { at }), onProgress })
-  },
-})
-
 /**
  * What `nf4-dq`, `gptq:bits=3`, `awq`, `mixed:bits=4.2` or an object of a run file does to a network.
  * @throws Failure for a format or an option that there is not
@@ -122,18 +94,7 @@ const byNeed = (bits: number, candidates: readonly Codec<any>[]): Plan => ({
 export const planOf = (given: CodecSettings, field: string): Plan => {
   const wrong = refuser(field)
   const { name, options } = namedIn(given, wrong)
-  if (name === 'mixed') {
-    const { bits, of = CANDIDATES, ...rest } = options as { bits?: unknown; of?: unknown }
-    const [odd] = Object.keys(rest)
-    if (odd !== undefined) throw wrong(`mixed has no option '${odd}'; it has bits, of`)
-    if (typeof bits !== 'number' || !(bits > 0))
-      throw wrong(`mixed needs a budget of bits per weight; write mixed:bits=4.5`)
-    if (!Array.isArray(of) || !of.length) throw wrong('of must be a list of codecs')
-    const candidates = (of as CodecSettings[]).map((c) => codecOf(c, field))
-    const looking = candidates.find((c) => c.calibrates?.length)
-    if (looking) throw wrong(`mixed measures formats that need no data; leave out ${looking.name}`)
-    return byNeed(bits, candidates)
-  }
+  if (name === 'mixed') return mixedPlan(options, field)
   const codec = codecOf(given, field)
   return name === 'awq' ? activationAware(options) : plain(codec)
 }

@@ -92,6 +92,34 @@ describe('quantize', () => {
     expect((await greedy(out)).length).toBeGreaterThan(8)
   })
 
+  it('mixed goes by what the model reads where there are texts, and says what it goes by without', async () => {
+    const texts = join(await temporary(), 'texts.txt')
+    await writeFile(texts, 'The king was in the garden, and the queen was in the house. '.repeat(40))
+    const chosen = async (codec: string, ...more: string[]): Promise<{ formats: string[]; err: string }> => {
+      const out = join(await temporary(), 'out')
+      const { code, err } = await weft(['quantize', 'mini', out, '--codec', codec, ...cpu, ...more])
+      expect({ code, err: code ? err : '' }).toEqual({ code: 0, err: '' })
+      const { out: text } = await weft(['inspect', out, '--json'])
+      return {
+        formats: (JSON.parse(text) as { tensors: { name: string; shape: number[] }[] }).tensors.map(
+          (t) => `${t.name} ${t.shape}`,
+        ),
+        err,
+      }
+    }
+    const blind = await chosen('mixed:bits=4')
+    expect(blind.err).toContain('--calibrate FILE shows it what the model reads')
+    const seeing = await chosen('mixed:bits=4', '--calibrate', texts, '--batches', '2')
+    expect(seeing.err).not.toContain('--calibrate')
+    expect(seeing.err).toMatch(/[34]\.\d+ bits: .*matrices in int3 in groups of 64/)
+    expect(seeing.formats).not.toEqual(blind.formats)
+    for (const [codec, said] of [
+      ['mixed:bits=4,by=luck', 'by must be one of fisher, kl, error'],
+      ['mixed:bits=4,by=kl', 'mixed looks at what the model reads; give it texts with --calibrate FILE'],
+    ] as const)
+      expect((await weft(['quantize', 'mini', 'x', '--codec', codec])).err).toContain(said)
+  })
+
   it('a GGUF file is written and is a model again, with the same greedy text', async () => {
     const out = join(await temporary(), 'mini.gguf')
     const made = await weft(['quantize', 'mini', out, '--codec', 'gguf:F16', ...cpu])

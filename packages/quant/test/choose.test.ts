@@ -42,6 +42,23 @@ describe('sensitivity', () => {
     expect(share!.loss).toBeCloseTo(squares / Array.from(w.dataSync()).reduce((s, v) => s + v * v, 0), 6)
   })
 
+  it('or, by squares of gradients, half of what the loss rises by to second order', async () => {
+    const network = tinyLlama(rng(1))
+    const name = 'blocks.0.mlp.up'
+    const w = network.weights[name]!.dense()
+    const fisher = rng(3).uniform([...w.shape])
+    const seen: Seen = { rows: 0, batches: 1, get: () => fisher }
+    const d = Array.from(sub(two.decode(two.encode(w), w.shape), w).dataSync())
+    const F = fisher.dataSync()
+    const [found] = await sensitivity(network, two, { at: name, by: 'fisher', seen: { [name]: seen } })
+    expect(found!.loss).toBeCloseTo(
+      d.reduce((s, v, i) => s + (F[i]! * v * v) / 2, 0),
+      6,
+    )
+    await expect(sensitivity(network, two, { at: AT, by: 'fisher', seen: { [name]: seen } })).rejects.toThrow(
+      'blocks.0.mlp.gate: no gradient was seen there',
+    )
+  })
   it('or whatever a measure says of a network with that matrix packed, less what it says of the whole', async () => {
     const network = tinyLlama(rng(1))
     const asked: (string | undefined)[] = []

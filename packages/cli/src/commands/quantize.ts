@@ -10,7 +10,10 @@ export const quantize: Command = {
       help: 'the format, with options as gptq:bits=3,group=64; weft list quant has them all. OUT.gguf takes gguf:TYPE',
     },
     at: { value: 'GLOB', help: 'which matrices; those of all blocks by default' },
-    calibrate: { value: 'FILE', help: 'texts (or rows) whose way through the model gptq, awq and aqlm look at' },
+    calibrate: {
+      value: 'FILE',
+      help: 'texts (or rows) whose way through the model gptq, awq and aqlm look at, and mixed where it is given',
+    },
     batches: { value: 'N', help: 'how many rows of up to 512 tokens they look at; 32 by default' },
     layout: {
       value: 'NAME',

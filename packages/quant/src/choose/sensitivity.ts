@@ -1,4 +1,4 @@
-import type { Codec, Network, Seen, Tensor2D, Weight } from '@weftjs/spec'
+import type { Codec, Network, Seen, Tensor, Tensor2D, Weight } from '@weftjs/spec'
 import { matMul, mul, sub, sum, tidy } from '@weftjs/tensor'
 import { matchNames, packed } from '@weftjs/weight'
 import { bitsPerWeight } from '../kernels/layout.ts'
@@ -24,9 +24,14 @@ export interface SensitivityOptions<N> {
    * subtracted. Without it the error is measured where it arises, in the outputs of the matrix, or in the matrix itself.
    */
   readonly measure?: (network: N, name: string | undefined) => number | Promise<number>
-  /** what a calibration pass saw: for codecs that calibrate, and `moment` for errors in outputs */
+  /** what a calibration pass saw: for codecs that calibrate, and what weighs errors */
   readonly seen?: Readonly<Record<string, Seen>>
-  /** errors as a share of what the matrix gives, so that sites of different sizes compare */
+  /**
+   * What of `seen` weighs an error: `moment` makes it one of the outputs, which counts every output alike; `fisher` makes it
+   * ½ Σ F ⊙ (Q − W)², in proportion to which the loss rises to second order: one backward pass says almost what `measure` does.
+   */
+  readonly by?: 'moment' | 'fisher'
+  /** errors as a share of what the matrix gives, or would lose if it were gone; times `weights`, shares add up over matrices */
   readonly relative?: boolean
   readonly signal?: AbortSignal
   readonly onProgress?: (done: { readonly name: string; readonly pairs: number; readonly of: number }) => void
@@ -34,14 +39,20 @@ export interface SensitivityOptions<N> {
 
 const test = (which: Which): ((name: string) => boolean) => (typeof which === 'function' ? which : matchNames(which))
 
-/** E‖(Q − W)·x‖²/out, from E[x·xᵀ] where it was seen, else mean (Q − W)²; relative to the same of W if asked */
-const errorOf = (w: Tensor2D, q: Tensor2D, seen: Seen | undefined, relative: boolean): number => {
-  const moment = seen && (seen.get('moment') as Tensor2D)
-  const size = (m: Tensor2D): number => sum(mul(moment ? matMul(m, moment) : m, m)).dataSync()[0]!
+type By = NonNullable<SensitivityOptions<Network<object>>['by']>
+
+/**
+ * E‖(Q − W)·x‖²/out, from E[x·xᵀ] where it was seen, or ½ Σ F ⊙ (Q − W)², else mean (Q − W)²; relative to the same of W if
+ * asked
+ */
+const errorOf = (w: Tensor2D, q: Tensor2D, seen: Seen | undefined, by: By, relative: boolean): number => {
+  const weight = seen && (seen.get(by) as Tensor2D) // [in, in] or [out, in]
+  const weighed = (m: Tensor2D): Tensor => (!weight ? m : by === 'moment' ? matMul(m, weight) : mul(m, weight))
+  const size = (m: Tensor2D): number => sum(mul(weighed(m), m)).dataSync()[0]!
   const lost = size(sub(q, w) as Tensor2D)
   const [out, input] = w.shape
   if (relative) return lost / (size(w) || 1)
-  return lost / (moment ? out : out * input)
+  return lost / (!weight ? out * input : by === 'moment' ? out : 2)
 }
 
 /** does the format take a matrix of this shape? */
@@ -62,8 +73,18 @@ const fits = (codec: Codec<any>, shape: readonly [number, number]): boolean => {
 export const sensitivity = async <N extends Network<object>>(
   network: N,
   candidates: Codec<any> | readonly Codec<any>[],
-  { at = 'blocks.**', skip = [], measure, seen = {}, relative = false, signal, onProgress }: SensitivityOptions<N> = {},
+  options: SensitivityOptions<N> = {},
 ): Promise<readonly Sensitivity[]> => {
+  const {
+    at = 'blocks.**',
+    skip = [],
+    measure,
+    seen = {},
+    by = 'moment',
+    relative = false,
+    signal,
+    onProgress,
+  } = options
   const codecs: readonly Codec<any>[] = 'encode' in candidates ? [candidates] : candidates
   const [wanted, unwanted] = [test(at), test(skip)]
   const names = Object.keys(network.weights).filter((n) => wanted(n) && !unwanted(n))
@@ -71,6 +92,9 @@ export const sensitivity = async <N extends Network<object>>(
     throw new Error(
       `sensitivity: ${names.length} weights match and ${codecs.length} codecs are given; both must be some`,
     )
+  const unseen = by === 'fisher' && !measure ? names.find((n) => !seen[n]) : undefined
+  if (unseen !== undefined)
+    throw new Error(`${unseen}: no gradient was seen there; gather 'fisher' from data that reach it, or "skip" it`)
   const asked = async (net: N, name?: string): Promise<number> => {
     const found = await measure!(net, name)
     if (Number.isFinite(found)) return found
@@ -93,7 +117,7 @@ export const sensitivity = async <N extends Network<object>>(
         const bits = bitsPerWeight(codec, weight.shape) ?? countOf(trial)
         const loss = measure
           ? (await asked({ ...network, weights: { ...network.weights, [name]: trial } }, name)) - before
-          : (tidy(() => errorOf(weight.dense(), trial.dense(), seen[name], relative) as never) as unknown as number)
+          : (tidy(() => errorOf(weight.dense(), trial.dense(), seen[name], by, relative) as never) as unknown as number)
         found.push({ name, codec, loss, bits, weights: weight.shape[0] * weight.shape[1] })
       } finally {
         for (const t of Object.values(trial.parts)) t.dispose()

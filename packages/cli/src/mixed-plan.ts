@@ -1,0 +1,113 @@
+import { calibrate, divergenceFrom, matcher, type TransformerConfig } from '@weftjs/model'
+import { mixed, quantize, type Sensitivity, sensitivity } from '@weftjs/quant'
+import type { Batch, Codec, Config, Network } from '@weftjs/spec'
+import { dispose } from '@weftjs/tensor'
+import { type CodecSettings, codecOf, refuser } from './codecs.ts'
+import { onProgress, type PackOptions, type Plan } from './pack.ts'
+import { bar, status, statusDone, warn } from './terminal.ts'
+
+/** what `mixed` chooses among where nothing else is said: about a bit apart, groups of 32 for sides that 64 does not divide */
+const CANDIDATES: readonly CodecSettings[] = [
+  ...[64, 32].flatMap((group) => ['int2', 'int3'].map((name) => ({ name, group }))),
+  ...['Q4_0', 'Q5_0', 'Q8_0'].map((type) => ({ name: 'gguf', type })),
+]
+/** what `mixed` weighs a format of a matrix by */
+const MEASURES = ['fisher', 'kl', 'error'] as const
+type By = (typeof MEASURES)[number]
+/** rows that a pass for each matrix and format reads */
+const FEW = 4
+
+/** a batch of each row, so that the squares of as many gradients are seen */
+const rowsOf = (batches: readonly Batch[]): Batch[] =>
+  batches.flatMap((b) => {
+    const [rows, length] = b.shape
+    return Array.from({ length: rows }, (_, i): Batch => {
+      const row = (all: Int32Array): Int32Array => all.subarray(i * length, (i + 1) * length)
+      const { ids, targets, positions, segments } = b
+      return {
+        ...{ shape: [1, length], ids: row(ids), targets: row(targets) },
+        ...{ positions: row(positions), segments: row(segments) },
+      }
+    })
+  })
+
+/** what each matrix loses in each of the formats */
+const lossesOf = async (
+  network: Network<TransformerConfig>,
+  candidates: readonly Codec<any>[],
+  by: By,
+  { at, batches }: PackOptions,
+): Promise<readonly Sensitivity[]> => {
+  const options = {
+    ...(at && { at }),
+    onProgress: ({ name, pairs, of }: { name: string; pairs: number; of: number }): void =>
+      status(`${bar(pairs / of)} ${pairs}/${of}  measuring ${name}`, pairs === of),
+  }
+  if (by === 'error') {
+    // alike whatever the scale of a matrix, and whether it stands alone or is stacked with others
+    const shares = await sensitivity(network, candidates, { ...options, relative: true })
+    return shares.map((s) => ({ ...s, loss: s.loss * s.weights }))
+  }
+  const rows = rowsOf(await batches!())
+  if (by === 'kl') {
+    const measure = divergenceFrom(network, rows.slice(0, FEW))
+    try {
+      return await sensitivity(network, candidates, { ...options, measure })
+    } finally {
+      measure.dispose()
+    }
+  }
+  const wanted = matcher(at ?? 'blocks.**')
+  const seen = await calibrate(network, rows, {
+    statistics: ['fisher'],
+    at: (site) => site.weight !== undefined && site.kind !== 'embed' && wanted(site),
+    onProgress: ({ batches: done }) =>
+      status(`${bar(done / rows.length)} ${done}/${rows.length}  gradients`, done === rows.length),
+  })
+  try {
+    return await sensitivity(network, candidates, { ...options, seen, by: 'fisher' })
+  } finally {
+    dispose([...new Set(Object.values(seen).flatMap((s) => Object.values(s.tensors)))])
+  }
+}
+
+const byNeed = (bits: number, candidates: readonly Codec<any>[], asked: By | undefined): Plan => ({
+  name: 'mixed',
+  looks: asked !== undefined && asked !== 'error',
+  run: async (network, options) => {
+    const by = asked ?? (options.batches ? 'fisher' : 'error')
+    if (asked === undefined && by === 'error')
+      warn(
+        'mixed: without texts it goes by the errors of the matrices alone, which say little of where the network minds them; --calibrate FILE shows it what the model reads',
+      )
+    const choice = mixed({ measured: await lossesOf(network, candidates, by, options), bits })
+    statusDone()
+    const counts = new Map<string, number>()
+    for (const { codec } of choice.table) counts.set(titleOf(codec), (counts.get(titleOf(codec)) ?? 0) + 1)
+    warn(`${choice.bits.toFixed(3)} bits: ${[...counts].map(([name, n]) => `${n} matrices in ${name}`).join(', ')}`)
+    const { at, consume } = options
+    return quantize(network, choice, { consume, ...(at && { at }), onProgress })
+  },
+})
+/** `int3 in groups of 64`, `gguf Q4_0` */
+const titleOf = ({ name, options }: Codec<any>): string => {
+  const { group, type } = (options ?? {}) as { group?: number; type?: string }
+  return `${name}${type ? ` ${type}` : ''}${group ? ` in groups of ${group}` : ''}`
+}
+
+/** @throws Failure for an option that there is not */
+export const mixedPlan = (options: Config, field: string): Plan => {
+  const wrong = refuser(field)
+  const { bits, of = CANDIDATES, by, ...rest } = options as { bits?: unknown; of?: unknown; by?: unknown }
+  const [odd] = Object.keys(rest)
+  if (odd !== undefined) throw wrong(`mixed has no option '${odd}'; it has bits, of, by`)
+  if (by !== undefined && !(MEASURES as readonly unknown[]).includes(by))
+    throw wrong(`mixed: by must be one of ${MEASURES.join(', ')}, found ${JSON.stringify(by)}`)
+  if (typeof bits !== 'number' || !(bits > 0))
+    throw wrong(`mixed needs a budget of bits per weight; write mixed:bits=4.5`)
+  if (!Array.isArray(of) || !of.length) throw wrong('of must be a list of codecs')
+  const candidates = (of as CodecSettings[]).map((c) => codecOf(c, field))
+  const looking = candidates.find((c) => c.calibrates?.length)
+  if (looking) throw wrong(`mixed measures formats that need no data; leave out ${looking.name}`)
+  return byNeed(bits, candidates, by as By | undefined)
+}
