@@ -49,7 +49,7 @@ export {
   type LoraModule,
   peftModules,
 } from './gguf/adapter.ts'
-export { blocks as ggufBlocks, writable as ggufWritable } from './gguf/blocks/index.ts'
+export { blocks as ggufBlocks, loadGgufTypes, writable as ggufWritable } from './gguf/blocks/index.ts'
 export type { GgufField, GgufMetadata, GgufScalar, GgufScalarType } from './gguf/field.ts'
 export { type GgufFolderOptions, ggufFolder } from './gguf/folder.ts'
 export type { GgufGiven } from './gguf/held.ts'

@@ -1,9 +1,14 @@
+import { createHash } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
-import { blockOf, blocks, writable } from '../src/gguf/blocks/index.ts'
+import { griddedBlocks } from '../src/gguf/blocks/gridded.ts'
+import { blockOf, blocks, loadGgufTypes, writable } from '../src/gguf/blocks/index.ts'
+import { grids } from '../src/gguf/grids.ts'
 import { type Block, bytesOfType, type GgmlType, ggmlType, ggmlTypes } from '../src/gguf/types.ts'
 import { fixture } from './fixtures.ts'
 
+await loadGgufTypes()
 const file = await fixture('gguf')
+const gridded = await fixture('gguf-grids')
 const [x, importance] = [await file.floats('x'), await file.floats('importance')]
 const WIDTH = 512
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex')
@@ -42,15 +47,24 @@ describe("ggml's blocks", () => {
       same(quantized(block, importance), (await file.read(`${type}.importance`)).data, block)
     },
   )
-  it.each(blocks.filter(({ type }) => file.has(`${type}.bytes`)).map((b) => [b.type, b] as const))(
-    '%s: any bytes are the numbers that the gguf package reads',
-    async (type, block) => {
-      const { data } = await file.read(`${type}.bytes`)
-      const want = await file.floats(`${type}.values`)
-      // a zero's sign is of no account
-      expect([...dequantized(block, data)].map((v) => v + 0)).toEqual([...want].map((v) => v + 0))
-    },
-  )
+  it.each(
+    [file, gridded].flatMap((file) =>
+      [...blocks, ...griddedBlocks]
+        .filter(({ type }) => file.has(`${type}.bytes`))
+        .map((b) => [b.type, b, file] as const),
+    ),
+  )('%s: any bytes are the numbers that the gguf package reads', async (type, block, file) => {
+    const { data } = await file.read(`${type}.bytes`)
+    const want = await file.floats(`${type}.values`)
+    // a zero's sign is of no account
+    expect([...dequantized(block, data)].map((v) => v + 0)).toEqual([...want].map((v) => v + 0))
+  })
+  it.each(Object.entries(grids))('%s: its grid has the points of the format', async (name, { values }) => {
+    // kept eight times as large, so that an eighth is a whole number
+    const points = name === 'IQ1_S' ? values().map((v) => v / 8) : values()
+    const { data } = await gridded.read(`${name}.grid`)
+    expect(createHash('sha256').update(points).digest('hex')).toBe(hex(data))
+  })
   it('what stands whole comes back whole', () => {
     const f32 = blockOf('F32')
     expect(dequantized(f32, quantized(f32))).toEqual(x)
@@ -76,12 +90,12 @@ describe("ggml's blocks", () => {
     }
   })
   it('are listed by name and number', () => {
-    for (const block of blocks) {
+    for (const block of [...blocks, ...griddedBlocks]) {
       expect(ggmlType(block.id)?.type).toBe(block.type)
       expect(ggmlTypes[block.type as GgmlType].bytes).toBe(block.bytes)
     }
     expect(ggmlType(4)).toBeUndefined()
-    expect(() => blockOf('IQ2_XS')).toThrow(/"IQ2_XS" cannot be read here; known are F32, F16/)
+    expect(() => blockOf('Q4_2')).toThrow(/"Q4_2" cannot be read here; known are F32, F16/)
     expect(() => bytesOfType(blockOf('Q4_K'), 300)).toThrow(/not whole blocks of 256/)
   })
 })

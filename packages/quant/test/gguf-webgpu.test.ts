@@ -3,8 +3,12 @@ import { cpu, gradients, mul, rng, sum, tensor1d } from '@weftjs/tensor'
 import { hasGpuFiles, nodeWebgpu } from '@weftjs/tensor/node-webgpu'
 import { fromParts } from '@weftjs/weight'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { blocks } from '../src/gguf/blocks/index.ts'
+import { griddedBlocks } from '../src/gguf/blocks/gridded.ts'
+import { loadGgufTypes, blocks as others } from '../src/gguf/blocks/index.ts'
 import { gguf } from '../src/gguf.ts'
+
+await loadGgufTypes()
+const blocks = [...others, ...griddedBlocks]
 
 /** of random bytes whose float16s are small: two rows of two blocks, or of 256 numbers */
 const bytesOf = ({ bytes, size, id }: (typeof blocks)[number], n: number): Int32Array => {
@@ -18,7 +22,7 @@ const bytesOf = ({ bytes, size, id }: (typeof blocks)[number], n: number): Int32
     })
   return words
 }
-const PRODUCTS = ['Q8_0', 'Q4_0', 'Q5_1', 'Q2_K', 'Q3_K', 'Q4_K', 'Q5_K', 'Q6_K', 'IQ4_NL', 'F16']
+const PRODUCTS = ['Q8_0', 'Q4_0', 'Q5_1', 'Q2_K', 'Q3_K', 'Q4_K', 'Q5_K', 'Q6_K', 'IQ4_NL', 'F16', 'IQ3_XXS', 'IQ1_S']
 type Found = { values: Float32Array; rows: Float32Array; y?: Float32Array; dx?: Float32Array }
 
 const results = async (type: string, words: Int32Array, shape: [number, number]): Promise<Found> => {

@@ -1,14 +1,24 @@
 import type { Codec, Seen, Statistic, Tensor2D } from '@weftjs/spec'
-import { cpu, kernels, rng, tensor, tensor1d, wasm } from '@weftjs/tensor'
+import { cpu, kernels, matMul, rng, tensor, tensor1d, wasm } from '@weftjs/tensor'
+import { fromParts } from '@weftjs/weight'
 import fc from 'fast-check'
 import { afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { blockOf, blocks, writable } from '../src/gguf/blocks/index.ts'
+import { griddedBlocks } from '../src/gguf/blocks/gridded.ts'
+import { blockOf, blocks, loadGgufTypes, writable } from '../src/gguf/blocks/index.ts'
 import { gguf } from '../src/gguf.ts'
 import { bitsPerWeight } from '../src/index.ts'
 import { bytes, fixture } from './fixtures.ts'
 import { compare } from './products.ts'
 
 const file = await fixture('gguf')
+const early = ((): unknown => {
+  try {
+    return gguf({ type: 'IQ3_S' })
+  } catch (error) {
+    return error
+  }
+})()
+await loadGgufTypes(['IQ3_S'])
 const SHAPE = [8, 512] as const
 const hex = (b: Uint8Array): string => Buffer.from(b).toString('hex')
 
@@ -66,32 +76,35 @@ describe.each([
     },
   )
 
-  it.each(blocks.map((b) => [b.type, b] as const))('%s: any bytes decode as block by block', (type, block) => {
-    const shape = [6, 3 * Math.max(256, block.size)] as const
-    const n = (shape[0] * shape[1] * block.bytes) / block.size
-    const random = rng(block.id)
-      .numbers(n)
-      .map((v) => Math.floor(256 * v))
-    const words = new Int32Array(Math.ceil(n / 4))
-    new Uint8Array(words.buffer).set(Uint8Array.from(random))
-    const q = tensor1d(words, 'int32')
-    const codec = gguf({ type: type as never })
-    const want = new Float32Array(shape[0] * shape[1])
-    for (let i = 0; i < want.length / block.size; i++)
-      block.dequantize(new Uint8Array(words.buffer), i * block.bytes, want, i * block.size)
-    const same = (got: ArrayLike<number>, want: Float32Array): void => {
-      expect(got.length).toBe(want.length)
-      // a zero's sign is of no account
-      const odd = want.findIndex((v, i) => !Object.is(v + 0, got[i]! + 0))
-      expect(odd < 0 || [odd, got[odd]]).toBe(odd < 0 || [odd, want[odd]])
-    }
-    same(codec.decode({ q }, shape).dataSync(), want)
-    const rows = codec.rows!({ q }, shape, tensor([5, 0, 3, 3], [2, 2], 'int32'))
-    expect(rows.shape).toEqual([2, 2, shape[1]])
-    const picked = [5, 0, 3, 3].flatMap((r) => [...want.slice(r * shape[1], (r + 1) * shape[1])])
-    same(rows.dataSync(), Float32Array.from(picked))
-    expect(() => codec.rows!({ q }, shape, tensor1d([6], 'int32'))).toThrow(/index 6 is outside 0..5/)
-  })
+  it.each([...blocks, ...griddedBlocks].map((b) => [b.type, b] as const))(
+    '%s: any bytes decode as block by block',
+    (type, block) => {
+      const shape = [6, 3 * Math.max(256, block.size)] as const
+      const n = (shape[0] * shape[1] * block.bytes) / block.size
+      const random = rng(block.id)
+        .numbers(n)
+        .map((v) => Math.floor(256 * v))
+      const words = new Int32Array(Math.ceil(n / 4))
+      new Uint8Array(words.buffer).set(Uint8Array.from(random))
+      const q = tensor1d(words, 'int32')
+      const codec = gguf({ type: type as never })
+      const want = new Float32Array(shape[0] * shape[1])
+      for (let i = 0; i < want.length / block.size; i++)
+        block.dequantize(new Uint8Array(words.buffer), i * block.bytes, want, i * block.size)
+      const same = (got: ArrayLike<number>, want: Float32Array): void => {
+        expect(got.length).toBe(want.length)
+        // a zero's sign is of no account
+        const odd = want.findIndex((v, i) => !Object.is(v + 0, got[i]! + 0))
+        expect(odd < 0 || [odd, got[odd]]).toBe(odd < 0 || [odd, want[odd]])
+      }
+      same(codec.decode({ q }, shape).dataSync(), want)
+      const rows = codec.rows!({ q }, shape, tensor([5, 0, 3, 3], [2, 2], 'int32'))
+      expect(rows.shape).toEqual([2, 2, shape[1]])
+      const picked = [5, 0, 3, 3].flatMap((r) => [...want.slice(r * shape[1], (r + 1) * shape[1])])
+      same(rows.dataSync(), Float32Array.from(picked))
+      expect(() => codec.rows!({ q }, shape, tensor1d([6], 'int32'))).toThrow(/index 6 is outside 0..5/)
+    },
+  )
 
   it.each(writable.map((t) => [t]))('%s: any numbers are packed as block by block', async (type) => {
     const { size } = blockOf(type)
@@ -131,6 +144,19 @@ describe.each([
     )
   })
 
+  it('products of a type of grids are those of the decoded matrix', () => {
+    const [codec, shape] = [gguf({ type: 'IQ2_S' }), [34, 512] as const]
+    const words = rng(5)
+      .numbers((34 * 2 * 82) / 4)
+      .map((v) => Math.floor((2 * v - 1) * 2 ** 31))
+    const bytes = new Uint8Array(Int32Array.from(words).buffer)
+    for (let at = 0; at < bytes.length; at += 82) bytes.set([0, 0x2c], at)
+    const parts = { q: tensor1d(new Int32Array(bytes.buffer), 'int32') }
+    const x = tensor(Float32Array.from(rng(6).numbers(3 * 512)), [3, 512])
+    const want = matMul(x as Tensor2D, codec.decode(parts, shape) as Tensor2D, false, true).dataSync()
+    const got = fromParts(codec, parts, shape).apply(x).dataSync()
+    expect(Math.max(...want.map((v, i) => Math.abs(v - got[i]!)))).toBeLessThan(1e-4 * Math.max(...want.map(Math.abs)))
+  })
   it.each(writable.map((t) => [t]))('%s: products are those of the decoded matrix', async (type) => {
     const codec = gguf({ type }) as Codec
     for (const [rows, shape] of [
@@ -159,7 +185,9 @@ describe('what cannot be', () => {
     expect(() => gguf({ type: 'Q3_K' }).layout!([4, 96])).toThrow(/take IQ4_NL/)
     expect(() => gguf({ type: 'Q8_0' }).layout!([4, 100])).toThrow(/take F16/)
     expect(() => gguf({ type: 'Q8_1' }).encode(w)).toThrow(/can be read and not made here; those that can are F32/)
-    for (const type of ['IQ2_XXS', 'IQ3_S', 'IQ1_M', 'I32', 'constructor'])
+    expect(() => gguf({ type: 'IQ3_S' }).encode(w)).toThrow(/IQ3_S can be read and not made here; those that can are/)
+    expect(String(early)).toMatch(/IQ3_S can be read and not made here.*await loadGgufTypes\(\)/)
+    for (const type of ['I32', 'constructor'])
       expect(() => gguf({ type: type as never })).toThrow(/cannot be read here; known are F32/)
   })
 })

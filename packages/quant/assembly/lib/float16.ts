@@ -1,6 +1,9 @@
 /** the float16 at an address */
 export function half(at: usize): f32 {
-  const h = <u32>load<u16>(at)
+  return floatOf(<u32>load<u16>(at))
+}
+/** the float16 of these bits */
+export function floatOf(h: u32): f32 {
   const rest = h & 0x7fff
   const bits =
     rest >= 0x7c00

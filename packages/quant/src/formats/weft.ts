@@ -2,6 +2,7 @@ import type { Codec, Config, Network, Params, Tensor, Weight } from '@weftjs/spe
 import { tensor } from '@weftjs/tensor'
 import { CheckpointError, type TensorSource } from '@weftjs/tensor/checkpoint'
 import { fromParts } from '@weftjs/weight'
+import { loadGgufTypes } from '../gguf/blocks/index.ts'
 import { codecs } from './codecs.ts'
 import type { PackedFormat } from './format.ts'
 
@@ -24,11 +25,12 @@ const describe = ({ name, options = {} }: Codec<any>): Described => {
 }
 
 /** @throws Error for a name that is no codec's, and for options that its factory refuses */
-const made = ({ name, options = {} }: Described): Codec<any> => {
+const made = async ({ name, options = {} }: Described): Promise<Codec<any>> => {
   const factory = Object.hasOwn(codecs, name) ? codecs[name] : undefined
   if (!factory) throw new Error(`there is no codec '${name}'; there are ${Object.keys(codecs).join(', ')}`)
-  const { of } = options as { of?: Described }
-  return factory({ ...options, ...(of && { of: made(of) }) })
+  const { of, type } = options as { of?: Described; type?: unknown }
+  if (name === 'gguf') await loadGgufTypes([type])
+  return factory({ ...options, ...(of && { of: await made(of) }) })
 }
 
 const storedIn = ({ quantization_config: found }: Config): Stored | undefined => {
@@ -51,7 +53,7 @@ export const format: PackedFormat = {
     if (typeof described?.name !== 'string') throw wrong(`config.json names no codec for it`)
     let codec: Codec<any>
     try {
-      codec = made(described)
+      codec = await made(described)
     } catch (error) {
       throw wrong((error as Error).message)
     }

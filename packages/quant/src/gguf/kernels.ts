@@ -2,6 +2,7 @@ import { defineKernel, fill, type Tensor, tensor, tensor1d, tidy } from '@weftjs
 import type { Decode, Decoder } from '@weftjs/tensor/decoded'
 import { addressOf, inParts, output, routines, threads } from '@weftjs/tensor/heap'
 import { BF16, F16 } from '../kernels/half.ts'
+import { placed } from '../kernels/heap.ts'
 import { bytesOf, checkRow, decodeTo, loopKernel, type Values } from '../kernels/loop.ts'
 import * as module from '../wasm/gguf.generated.ts'
 import * as encoding from '../wasm/gguf-encode.generated.ts'
@@ -23,14 +24,15 @@ const wordsFor = ({ size, bytes }: Block, n: number): number => Math.ceil(((n / 
 
 const decodeOnHeap = (block: Block, q: Tensor): Decode | undefined => {
   const routine = routineOf('from', block)
-  if (!routines(module)?.[routine]) return undefined
+  const { size, bytes, table } = block
+  const from = table?.module ?? module
+  if (!routines(from)?.[routine]) return undefined
+  const at = table && placed([new Float32Array(table.values().buffer)])[0]!
   const aq = addressOf(q)
-  const { size, bytes } = block
-  return (from, to, at) =>
-    inParts(module, routine, { n: (to - from) / size, least: PART / size }, (first, count) => [
-      aq + (from / size + first) * bytes,
-      count,
-      at + 4 * size * first,
+  return (start, to, y) =>
+    inParts(from, routine, { n: (to - start) / size, least: PART / size }, (first, count) => [
+      ...[aq + (start / size + first) * bytes, count, y + 4 * size * first],
+      ...(at === undefined ? [] : [at]),
     ])
 }
 
@@ -136,6 +138,9 @@ const encodeKernelOf = (block: Block): Kernels['encode'] => {
   }
 }
 
+/** the table of a type's shader, made for a product or a kernel */
+const tableIn = ({ table }: Block): Tensor[] => (table ? [tensor1d(table.codes(), 'int32')] : [])
+
 const decodeKernelOf = (block: Block): Kernels['decode'] => {
   const { size, bytes } = block
   const kernel = loopKernel<DecodeAttrs>({
@@ -156,13 +161,13 @@ const decodeKernelOf = (block: Block): Kernels['decode'] => {
         })
       else stretch(0, n, 0)
     },
-    ...(ON_HEAP.has(block.type) && {
+    ...((ON_HEAP.has(block.type) || block.table) && {
       heap: (_, [q, rows], out, attrs) => decodeTo(out, rows!, attrs, decodeOnHeap(block, q!)!),
     }),
     wgsl: {
-      inputs: ['Q', 'R'],
+      inputs: ['Q', 'R', ...(block.table ? ['T'] : [])],
       numbers: ['n', 'width', 'gathered'],
-      head: `fn word(i: u32) -> u32 { return bitcast<u32>(Q[i]); }${shaderOf(block)}`,
+      head: `fn word(i: u32) -> u32 { return bitcast<u32>(Q[i]); }${block.table ? 'fn tableAt(i: u32) -> u32 { return bitcast<u32>(T[i]); }' : ''}${shaderOf(block)}`,
       body: `
   var i = index;
   if (uniforms.gathered == 1) { i = R[index / uniforms.width] * uniforms.width + index % uniforms.width; }
@@ -170,7 +175,13 @@ const decodeKernelOf = (block: Block): Kernels['decode'] => {
     },
   })
   return (q, [height, width], rows) =>
-    tidy(() => kernel([q, rows ?? tensor1d([0], 'int32')], { n: height * width, width, gathered: rows ? 1 : 0 }))
+    tidy(() =>
+      kernel([q, rows ?? tensor1d([0], 'int32'), ...tableIn(block)], {
+        n: height * width,
+        width,
+        gathered: rows ? 1 : 0,
+      }),
+    )
 }
 
 /** types that assembly/gguf.ts decodes */
@@ -205,8 +216,9 @@ export const kernelsOf = (block: Block): Kernels => {
       heap: () => decodeOnHeap(block, q),
       shader: () => ({
         name: `gguf ${block.type}`,
-        reads: { 'q: u32': q },
-        code: () => `fn word(i: u32) -> u32 { return q[i]; }${shaderOf(block)}`,
+        reads: { 'q: u32': q, ...(block.table && { 'table: u32': tableIn(block)[0]! }) },
+        code: () =>
+          `fn word(i: u32) -> u32 { return q[i]; }${block.table ? 'fn tableAt(i: u32) -> u32 { return table[i]; }' : ''}${shaderOf(block)}`,
       }),
     }),
   }

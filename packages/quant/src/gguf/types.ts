@@ -1,3 +1,5 @@
+import type { HeapModule } from '@weftjs/tensor/heap'
+
 /** What a column is worth, as an importance matrix of llama.cpp has it: the mean of the squares of what the layer reads there. */
 export interface Importance {
   /** of the columns of a row */
@@ -26,6 +28,17 @@ export interface Block extends BlockLayout {
   readonly dequantize: (bytes: Uint8Array, at: number, out: Float32Array, to: number) => void
   /** the same in WGSL, where it is a code times a scale plus a shift */
   readonly shader?: BlockShader
+  /** of a type that is decoded by a table */
+  readonly table?: BlockTable
+}
+/** What a type is decoded by, beside the bytes of a block. */
+export interface BlockTable {
+  /** as the heap's routine has it */
+  readonly values: () => Int8Array<ArrayBuffer>
+  /** as the shader has it, which reads word i of them by `tableAt(i)` */
+  readonly codes: () => Int32Array
+  /** where the heap's routine is, which has the address of `values` last */
+  readonly module: HeapModule
 }
 /**
  * Bodies of WGSL functions, given `at`, the block's first byte, and `e`, a place in the block that 4 divides. They may
