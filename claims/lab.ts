@@ -36,7 +36,7 @@ export const GRID = [1e-3, 3e-3, 1e-2, 3e-2, 1e-1] as const
 export const SEEDS = [0, 1, 2] as const
 export const STEPS = 40
 /** rows and tokens of a batch */
-const [ROWS, LENGTH] = [8, 64] as const
+export const [ROWS, LENGTH] = [8, 64] as const
 /** every linear site of the blocks */
 export const LINEARS = 'blocks.*.{attn,mlp}.{q,k,v,o,gate,up,down}'
 
@@ -153,6 +153,34 @@ export const batchOf = (rows: readonly (readonly number[])[]): Batch => {
   }
 }
 
+/** rows that begin at these shares of a text's tokens */
+export const cutAt = (ids: readonly number[], places: ArrayLike<number>, length: number = LENGTH): Batch =>
+  batchOf(
+    Array.from(places, (p) => {
+      const from = Math.floor(p * (ids.length - length - 1))
+      return ids.slice(from, from + length + 1)
+    }),
+  )
+
+const PROMPTS = ['The king', 'It was', 'She said', 'In the', 'A man', 'They had', 'When the', 'How many'] as const
+
+/** rows that a network writes itself, up to one for each of eight prompts and each seed, until there are `n` */
+export const ownRows = async (
+  network: Network<TransformerConfig>,
+  tokenizer: Tokenizer,
+  seeds: Iterable<number>,
+  n: number = Number.POSITIVE_INFINITY,
+): Promise<number[][]> => {
+  const bare = attach(network, [], newRng(0))
+  const rows: number[][] = []
+  for (const seed of seeds) {
+    const found = await complete(bare, PROMPTS, { tokenizer, temperature: 1, maxTokens: LENGTH + 16, seed })
+    for (const { ids } of found) if (ids.length > LENGTH && rows.length < n) rows.push([...ids.slice(0, LENGTH + 1)])
+    if (rows.length >= n) break
+  }
+  return rows
+}
+
 /** windows of a text's tokens: the last eighth to test on, the eighth before it to choose rates on */
 export const textTask = (
   name: string,
@@ -165,12 +193,12 @@ export const textTask = (
     const at = (i: number): readonly number[] => ids.slice(from + i * step, from + i * step + length + 1)
     return Array.from({ length: n }, (_, b) => batchOf(Array.from({ length: rows }, (_, r) => at(b * rows + r))))
   }
-  const last = cut(6) - length - 1
+  const learned = ids.slice(0, cut(6))
   return {
     name,
     batch: (seed, step) => {
       const places = newRng(seed).fork(`${name}.${step}`).numbers(rows)
-      return batchOf(Array.from(places, (p) => ids.slice(Math.floor(p * last), Math.floor(p * last) + length + 1)))
+      return cutAt(learned, places, length)
     },
     validation: windows(cut(6), cut(7), 4),
     test: windows(cut(7), cut(8), 8),
@@ -195,14 +223,7 @@ export const laboratory = async ({
   /** text that the network wrote itself before it was tuned: nothing else shows as plainly what it loses */
   let unrelated: readonly Batch[] | undefined
   const own = async (): Promise<readonly Batch[]> => {
-    if (unrelated) return unrelated
-    const prompts = ['The king', 'It was', 'She said', 'In the', 'A man', 'They had', 'When the', 'How many']
-    const rows: number[][] = []
-    for (const seed of [0, 1]) {
-      const found = await complete(bare, prompts, { tokenizer, temperature: 1, maxTokens: 80, seed })
-      for (const { ids } of found) if (ids.length > LENGTH) rows.push([...ids.slice(0, LENGTH + 1)])
-    }
-    unrelated = [batchOf(rows)]
+    unrelated ??= [batchOf(await ownRows(network, tokenizer, [0, 1]))]
     return unrelated
   }
   const lossOf = async (tuned: Tuned, params: Params, batches: readonly Batch[]): Promise<number> =>

@@ -1,10 +1,8 @@
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { cpus } from 'node:os'
 import { basename } from 'node:path'
 import { best } from '@weftjs/tensor'
-import { root } from '../tools/source.ts'
-import { compare, ENTRIES, nameOf, quantLab } from './quant.ts'
-import type { QuantTable } from './table.ts'
+import { ending, journal, keepTable, keptTable, made, tablePath } from './journal.ts'
+import { compare, ENTRIES, type Measured, nameOf, type QuantLab, quantLab } from './quant.ts'
+import type { QuantRow, QuantTable } from './table.ts'
 
 export interface QuantRunOptions {
   readonly names: readonly string[]
@@ -14,58 +12,67 @@ export interface QuantRunOptions {
   /** held-out text; by default the model writes its own */
   readonly text: string | undefined
   readonly keep: boolean
+  /** goes on with what an earlier comparison of this model has measured */
+  readonly resume: boolean
   readonly json: boolean
 }
 
-/** `npm run claims -- quant [CODEC...] [--model MODEL] [--text FILE] [--json] [--keep] [--seeds N]` → exit code */
-export const run = async ({ names, seeds, model, text, keep, json }: QuantRunOptions): Promise<number> => {
+/** `npm run claims -- quant [CODEC...] [--model MODEL] [--text FILE] [--json] [--keep] [--resume] [--seeds N]` → exit code */
+export const run = async ({ names, seeds, model, text, keep, resume, json }: QuantRunOptions): Promise<number> => {
   const odd = names.find((n) => !ENTRIES.some((e) => nameOf(e.codec) === n))
   if (odd !== undefined) {
     console.error(`there is no '${odd}' in the comparison; there are ${ENTRIES.map((e) => nameOf(e.codec)).join(', ')}`)
     return 2
   }
+  const name = basename(model)
+  let status = 'opening the model'
+  const end = ending(() => status)
   const backend = await best()
   const lab = await quantLab(model, text)
+  const known = journal(`quant-${name}`, { anew: !resume })
+  const measure: QuantLab['measure'] = async (codec, seed) => {
+    status = `${nameOf(codec)} seed ${seed}`
+    const key = JSON.stringify([nameOf(codec), seed, text ?? null])
+    if (!known.has(key)) known.set(key, await lab.measure(codec, seed))
+    return known.get(key) as Measured
+  }
+  /** results of other models, and of formats that were not run now, stay */
+  const old = keep ? keptTable<QuantTable>('quant') : null
+  const order = new Map(ENTRIES.map((e, i) => [nameOf(e.codec), i]))
+  const tableOf = (rows: readonly QuantRow[]): QuantTable => {
+    const fresh = new Set(rows.map((r) => r.method))
+    const others = (old?.rows ?? []).filter((r) => r.model !== name || !fresh.has(r.method))
+    return {
+      ...{ name: 'quant', ...made(backend) },
+      models: { ...old?.models, [name]: { weights: lab.weights } },
+      rows: [...others, ...rows].sort(
+        (a, b) => a.model.localeCompare(b.model) || (order.get(a.method) ?? 99) - (order.get(b.method) ?? 99),
+      ),
+    }
+  }
   const began = performance.now()
-  const name = basename(model)
-  const rows = await compare({ ...lab, model: name }, seeds, {
+  const done: QuantRow[] = []
+  const rows = await compare({ ...lab, model: name, measure }, seeds, {
     names,
-    onRow: (row, done, of) => {
-      const { run, error } = row
-      const left = ((performance.now() - began) / done) * (of - done)
+    stopped: () => end.asked,
+    onRow: (row, n, of) => {
+      done.push(row)
+      if (keep) keepTable(tableOf(done))
       console.error(
-        `${done}/${of} ${row.method.padEnd(28)} ${
-          error ??
-          `${run!.bits.toFixed(3)} bits  KL ${run!.kl.mean.toFixed(4)} ± ${run!.kl.sd.toFixed(4)}  perplexity ${run!.perplexity.mean.toFixed(2)}  ${run!.seconds.toFixed(2)} s${
-            row.claim
-              ? `; claim ${row.holds ? 'holds' : 'does not show'}: ${row.mean!.toFixed(4)} ± ${row.sd!.toFixed(4)}`
-              : ''
-          }`
-        }; ${Math.round(left / 1000)} s left`,
+        `${n}/${of} ${said(row)}; ${Math.round((((performance.now() - began) / n) * (of - n)) / 1000)} s left`,
       )
     },
   })
-  const path = 'claims/results/quant.json'
-  // results of other models, and of formats that were not run now, stay
-  const old: Partial<QuantTable> =
-    keep && existsSync(`${root}${path}`) ? (JSON.parse(readFileSync(`${root}${path}`, 'utf8')) as QuantTable) : {}
-  const fresh = new Set(rows.map((r) => r.method))
-  const others = (old.rows ?? []).filter((r) => r.model !== name || !fresh.has(r.method))
-  const order = new Map(ENTRIES.map((e, i) => [nameOf(e.codec), i]))
-  const table: QuantTable = {
-    name: 'quant',
-    date: new Date().toISOString().slice(0, 10),
-    machine: `${cpus()[0]?.model ?? 'unknown'}, ${cpus().length} threads, ${backend.name}`,
-    models: { ...old.models, [name]: { weights: lab.weights } },
-    rows: [...others, ...rows].sort(
-      (a, b) => a.model.localeCompare(b.model) || (order.get(a.method) ?? 99) - (order.get(b.method) ?? 99),
-    ),
-  }
-  if (keep) {
-    mkdirSync(`${root}claims/results`, { recursive: true })
-    writeFileSync(`${root}${path}`, `${JSON.stringify(table, null, 1)}\n`)
-    console.error(`kept in ${path}; npm run generate draws the table and the plot`)
-  }
-  if (json) console.log(JSON.stringify({ ...table, rows }))
-  return rows.some((r) => r.error) ? 1 : 0
+  if (keep && rows.length) console.error(`kept in ${tablePath('quant')}; npm run generate draws the table and the plot`)
+  if (json) console.log(JSON.stringify({ ...tableOf(rows), rows }))
+  return end.asked ? 130 : rows.some((r) => r.error) ? 1 : 0
+}
+
+const said = ({ method, run, error, claim, holds, mean, sd }: QuantRow): string => {
+  const found = run
+    ? `${run.bits.toFixed(3)} bits  KL ${run.kl.mean.toFixed(4)} ± ${run.kl.sd.toFixed(4)}  perplexity ${run.perplexity.mean.toFixed(2)}  ${run.seconds.toFixed(2)} s`
+    : error
+  const shown =
+    claim && run ? `; claim ${holds ? 'holds' : 'does not show'}: ${mean!.toFixed(4)} ± ${sd!.toFixed(4)}` : ''
+  return `${method.padEnd(28)} ${found}${shown}`
 }

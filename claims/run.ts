@@ -1,12 +1,12 @@
 /** `npm run claims -- FAMILY [NAME...] [--json] [--keep] [--resume] [--shard 1/2] [--seeds N]`: every method of a family, same data, steps and grid. */
-import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { cpus } from 'node:os'
+import { existsSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { best } from '@weftjs/tensor'
 import { allMethods, type Family, families, type Method, root } from '../tools/source.ts'
+import { ending, journal, keepTable, made, spread } from './journal.ts'
 import { GRID, type Lab, laboratory, type Result, SEEDS, STEPS } from './lab.ts'
 import { heldOf } from './recipes.ts'
-import type { Row, Spread, Table } from './table.ts'
+import type { Row, Table } from './table.ts'
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
@@ -34,9 +34,9 @@ if (!seeds.length || !Number.isInteger(Number(values.seeds))) {
   process.exit(2)
 }
 if (family === 'quant') {
-  const { json, keep, text, model = 'mini' } = values
+  const { json, keep, resume, text, model = 'mini' } = values
   const { run } = await import('./quant-run.ts')
-  process.exit(await run({ names, seeds, json, keep, text, model }))
+  process.exit(await run({ names, seeds, json, keep, resume, text, model }))
 }
 const [part = 1, parts = 1] = (values.shard ?? '1/1').split('/').map(Number)
 if (!(part >= 1 && part <= parts)) {
@@ -44,29 +44,8 @@ if (!(part >= 1 && part <= parts)) {
   process.exit(2)
 }
 
-const spread = (all: readonly number[]): Spread => {
-  const mean = all.reduce((a, b) => a + b, 0) / all.length
-  const sd = Math.sqrt(all.reduce((a, b) => a + (b - mean) ** 2, 0) / Math.max(1, all.length - 1))
-  return { mean, sd }
-}
-
-// results of runs, kept as they come: an interrupted comparison goes on with --resume
-const cache = `${root}.cache/claims-${family}.jsonl`
-mkdirSync(`${root}.cache`, { recursive: true })
-if (!values.resume && part === 1) writeFileSync(cache, '')
-const known = new Map<string, unknown>()
-const recallAll = (): void => {
-  for (const line of existsSync(cache) ? readFileSync(cache, 'utf8').split('\n') : [])
-    if (line) {
-      const [key, value] = JSON.parse(line) as [string, unknown]
-      known.set(key, value)
-    }
-}
-recallAll()
-const remember = (key: string, value: unknown): void => {
-  known.set(key, value)
-  appendFileSync(cache, `${JSON.stringify([key, value])}\n`)
-}
+// another shard may be at work on the same file
+const known = journal(family, { anew: !values.resume && part === 1 })
 
 let status = ''
 const show = (text: string, last = false): void => {
@@ -74,12 +53,7 @@ const show = (text: string, last = false): void => {
   else if (last) console.error(text)
   status = text
 }
-let stop = false
-process.on('SIGINT', () => {
-  if (stop) process.exit(130)
-  stop = true
-  console.error(`\nstopping after this run (${status}); go on with --resume`)
-})
+const end = ending(() => status)
 
 const measure = async (method: Method, lab: Lab): Promise<Row> => {
   const { recipe, claim } = await heldOf(method)
@@ -110,7 +84,7 @@ const measure = async (method: Method, lab: Lab): Promise<Row> => {
     const margins: number[] = []
     for (const seed of seeds) {
       const key = `claim ${method.name} ${seed}`
-      if (!known.has(key)) remember(key, await claim.margin(seed, lab))
+      if (!known.has(key)) known.set(key, await claim.margin(seed, lab))
       margins.push(known.get(key) as number)
     }
     return {
@@ -132,19 +106,20 @@ if (odd !== undefined) {
 const backend = await best()
 const lab = await laboratory({
   recall: (key) => {
-    if (stop) throw new Error('stopped')
+    if (end.asked) throw new Error('stopped')
     return known.get(key) as Result | undefined
   },
-  remember,
+  remember: known.set,
   onStep: (what, step, steps, loss) => show(`${what}: ${step}/${steps} loss ${loss.toFixed(3)}`),
 })
 const rows: Row[] = []
 const began = performance.now()
 for (const [i, method] of chosen.entries()) {
-  if (stop) break
+  if (end.asked) break
   if (i % parts !== part - 1) continue
-  recallAll() // another shard may have run what this method is compared with
+  known.refresh() // another shard may have run what this method is compared with
   const row = await measure(method, lab)
+  if (end.asked && row.error) break // it is not whole
   rows.push(row)
   const { run, error } = row
   const left = ((performance.now() - began) / rows.length) * (chosen.length / parts - rows.length)
@@ -165,16 +140,11 @@ for (const [i, method] of chosen.entries()) {
 }
 const table: Table = {
   name: family,
-  date: new Date().toISOString().slice(0, 10),
-  machine: `${cpus()[0]?.model ?? 'unknown'}, ${cpus().length} threads, ${backend.name}`,
+  ...made(backend),
   steps: STEPS,
   grid: GRID,
   rows,
 }
-if (values.keep) {
-  const path = `${root}claims/results/${family}.json`
-  mkdirSync(`${root}claims/results`, { recursive: true })
-  writeFileSync(path, `${JSON.stringify(table, null, 1)}\n`)
-}
+if (values.keep) keepTable(table)
 if (values.json) console.log(JSON.stringify(table))
-process.exitCode = stop ? 130 : rows.some((r) => r.error) ? 1 : 0
+process.exitCode = end.asked ? 130 : rows.some((r) => r.error) ? 1 : 0

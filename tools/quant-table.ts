@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import type { QuantRow, QuantTable } from '../claims/table.ts'
+import { axis, escaped } from '../packages/cli/src/plot.ts'
 import { read, root } from './source.ts'
 
 const FILE = 'claims/results/quant.json'
@@ -59,8 +60,6 @@ export const quantTable = (
 
 const [W, H] = [760, 420]
 const BOX = { left: 60, right: 150, top: 24, bottom: 44 }
-const escaped = (text: string): string =>
-  text.replace(/[&<>]/g, (c) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;' })[c] ?? c)
 
 /** perplexity against bits, both logarithmic, of each model; the line joins what nothing smaller is better than */
 export const quantPlot = (): string | undefined => {
@@ -75,9 +74,8 @@ export const quantPlot = (): string | undefined => {
     const [x0, x1] = [Math.min(...points.map((p) => p.x)) - 0.1, Math.max(...points.map((p) => p.x)) + 0.1]
     const [y0, y1] = [Math.min(...points.map((p) => p.y)), Math.max(...points.map((p) => p.y))]
     const top = panel * H
-    const x = (v: number): string => (BOX.left + ((v - x0) / (x1 - x0)) * (W - BOX.left - BOX.right)).toFixed(1)
-    const y = (v: number): string =>
-      (top + H - BOX.bottom - ((v - y0) / (y1 - y0 || 1)) * (H - BOX.top - BOX.bottom)).toFixed(1)
+    const x = axis([x0, x1], [BOX.left, W - BOX.right])
+    const y = axis([y0, y1], [top + H - BOX.bottom, top + BOX.top])
     let least = Number.POSITIVE_INFINITY
     const frontier = points.filter((p) => {
       if (p.y >= least) return false

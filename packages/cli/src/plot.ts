@@ -12,8 +12,15 @@ const ticks = (from: number, to: number, n: number): number[] => {
   const last = Math.floor(to / step + 1e-9)
   return Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => Number(((first + i) * step).toPrecision(6)))
 }
-const escaped = (text: string): string =>
+/** text within SVG */
+export const escaped = (text: string): string =>
   text.replace(/[&<>]/g, (c) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;' })[c] ?? c)
+
+/** values of [from, to] at [start, end] of an axis, as SVG has numbers */
+export const axis =
+  ([from, to]: readonly [number, number], [start, end]: readonly [number, number]) =>
+  (v: number): string =>
+    (start + ((v - from) / (to - from || 1)) * (end - start)).toFixed(1)
 
 /** The losses of a log as an SVG: each step pale, their running mean (0.9) strong, held-out losses as dots. */
 export const lossPlot = (rows: readonly LogRow[], title: string): string => {
@@ -27,8 +34,8 @@ export const lossPlot = (rows: readonly LogRow[], title: string): string => {
   }
   const [x0, x1] = range(steps)
   const [y0, y1] = range(values)
-  const x = (s: number): string => (BOX.left + ((s - x0) / (x1 - x0)) * (W - BOX.left - BOX.right)).toFixed(1)
-  const y = (v: number): string => (H - BOX.bottom - ((v - y0) / (y1 - y0)) * (H - BOX.top - BOX.bottom)).toFixed(1)
+  const x = axis([x0, x1], [BOX.left, W - BOX.right])
+  const y = axis([y0, y1], [H - BOX.bottom, BOX.top])
   let mean = known[0]?.loss ?? 0
   const smooth = known.map((r) => {
     mean = 0.9 * mean + 0.1 * r.loss
