@@ -86,3 +86,43 @@ export function nearest16(
     }
   }
 }
+
+/**
+ * Codes of the nearest of 256 levels, a byte each, of blocks [from, to), the last one maybe short: `middles` lie between the
+ * levels in rising order, `order` has their codes in 32 bits. No scale is below `least`. A short block is divided.
+ */
+export function nearest256(
+  x: usize,
+  scale: usize,
+  middles: usize,
+  order: usize,
+  least: f32,
+  block: i32,
+  n: i32,
+  from: i32,
+  to: i32,
+  q: usize,
+): void {
+  for (let b = from; b < to; b++) {
+    const s = max(load<f32>(scale + ((<usize>b) << 2)), least)
+    const inverse: f32 = 1 / s
+    const start = b * block
+    const end = min(start + block, n)
+    const short = end - start < block
+    for (let i = start; i < end; i++) {
+      const given = load<f32>(x + ((<usize>i) << 2))
+      const v = max(<f32>-1, min(<f32>1, short ? given / s : given * inverse))
+      // halves of what is left, without a branch that half of the time is not foreseen
+      let m = middles
+      m += (<usize>(load<f32>(m, 508) < v)) << 9
+      m += (<usize>(load<f32>(m, 252) < v)) << 8
+      m += (<usize>(load<f32>(m, 124) < v)) << 7
+      m += (<usize>(load<f32>(m, 60) < v)) << 6
+      m += (<usize>(load<f32>(m, 28) < v)) << 5
+      m += (<usize>(load<f32>(m, 12) < v)) << 4
+      m += (<usize>(load<f32>(m, 4) < v)) << 3
+      m += (<usize>(load<f32>(m) < v)) << 2
+      store<u8>(q + i, load<u8>(order + (m - middles)))
+    }
+  }
+}

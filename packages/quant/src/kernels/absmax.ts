@@ -1,10 +1,8 @@
 import type { Tensor } from '@weftjs/tensor'
-import { addressOf, inParts } from '@weftjs/tensor/heap'
+import { addressOf } from '@weftjs/tensor/heap'
 import * as module from '../wasm/encode.generated.ts'
+import { inBlocks } from './heap.ts'
 import { loopKernel } from './loop.ts'
-
-/** numbers that are worth a thread */
-const PART = 2 ** 17
 
 const kernel = loopKernel<{ block: number; n: number }>({
   name: 'BlockAbsmax',
@@ -21,12 +19,7 @@ const kernel = loopKernel<{ block: number; n: number }>({
     }
   },
   module,
-  heap: (_, [x], out, { block, n }) => {
-    const [ax, ay] = [addressOf(x!), addressOf(out)]
-    inParts(module, 'absmax', { n: out.size, least: Math.ceil(PART / block) }, (from, count) => [
-      ...[ax, block, n, from, from + count, ay],
-    ])
-  },
+  heap: (_, [x], out, { block, n }) => inBlocks(module, 'absmax', [out.size, block], [addressOf(x!), block, n], out),
   wgsl: {
     inputs: ['X'],
     numbers: ['block', 'n'],
@@ -59,12 +52,8 @@ const nonFinite = loopKernel<{ stretch: number; n: number }>({
     }
   },
   module,
-  heap: (_, [x], out, { stretch, n }) => {
-    const [ax, ay] = [addressOf(x!), addressOf(out)]
-    inParts(module, 'oddIn', { n: out.size, least: Math.ceil(PART / stretch) }, (from, count) => [
-      ...[ax, stretch, n, from, from + count, ay],
-    ])
-  },
+  heap: (_, [x], out, { stretch, n }) =>
+    inBlocks(module, 'oddIn', [out.size, stretch], [addressOf(x!), stretch, n], out),
   wgsl: {
     inputs: ['X'],
     numbers: ['stretch', 'n'],

@@ -3,7 +3,8 @@ import { decodeFloats, encodeFloats } from '@weftjs/tensor/checkpoint'
 import type { Decoder } from '@weftjs/tensor/decoded'
 import { addressOf, routines } from '@weftjs/tensor/heap'
 import * as module from '../wasm/plain.generated.ts'
-import { placed, threaded } from './heap.ts'
+import * as encoding from '../wasm/plain-encode.generated.ts'
+import { inBlocks, inRanges, placed, threaded } from './heap.ts'
 import { bytesOf, checkRow, decodeTo, loopKernel, type Values } from './loop.ts'
 import { byteAt, FOUR_TIMES } from './shader.ts'
 
@@ -43,6 +44,9 @@ const absmaxKernel = loopKernel<{ out: number; width: number; tall: number; wide
       }
     }
   },
+  module: encoding,
+  heap: (_, [x], y, { out, width, tall, wide }) =>
+    inBlocks(encoding, 'tileAbsmax', [y.size, tall * wide], [addressOf(x!), out, width, tall, wide], y),
   wgsl: {
     inputs: ['X'],
     numbers: ['out', 'width', 'tall', 'wide'],
@@ -95,6 +99,11 @@ const makeEncoder = ({ dtype, mantissa, bias, largest }: Float8) =>
         }
         bytes.set(encodeFloats(dtype, row), from)
       }
+    },
+    module: encoding,
+    heap: (_, [x, scale], out, { n, width, tall, wide }) => {
+      const values = [addressOf(x!), addressOf(scale!), mantissa, bias, largest, width, tall, wide]
+      inRanges(encoding, 'tileCodes', [n, 4], values, addressOf(out))
     },
     wgsl: {
       inputs: ['X', 'S'],

@@ -3,6 +3,8 @@ import { reshape, type Tensor1D, tensor1d, tidy } from '@weftjs/tensor'
 import { type Decoder, decodedProduct } from '@weftjs/tensor/decoded'
 import { addressOf, routines } from '@weftjs/tensor/heap'
 import * as module from '../wasm/decode.generated.ts'
+import * as encoding from '../wasm/plain-encode.generated.ts'
+import { inRanges } from './heap.ts'
 import { codes } from './layout.ts'
 import { checkRow, decodeTo, loopKernel, type Values } from './loop.ts'
 
@@ -87,6 +89,8 @@ export const halfCodec = (name: 'bf16' | 'f16', { to, from, wgsl, routine }: Hal
       const bits = wordsOf(out)
       for (let i = 0; i < n; i++) bits[i] = to(x![i]!)
     },
+    module: encoding,
+    heap: (_, [x], out, { n }) => inRanges(encoding, `${routine}Codes`, [n, 2], [addressOf(x!)], addressOf(out)),
     wgsl: {
       inputs: ['X'],
       numbers: ['n'],

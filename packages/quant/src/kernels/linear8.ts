@@ -1,5 +1,7 @@
 import { type Tensor, tensor1d, tidy } from '@weftjs/tensor'
 import { addressOf } from '@weftjs/tensor/heap'
+import * as encoding from '../wasm/plain-encode.generated.ts'
+import { inRanges } from './heap.ts'
 import { bytesOf, checkRow, decodeTo, loopKernel, roundEven } from './loop.ts'
 
 const encodeKernel = loopKernel<{ n: number; width: number }>({
@@ -15,6 +17,9 @@ const encodeKernel = loopKernel<{ n: number; width: number }>({
         bytes[i] = Math.max(-127, Math.min(127, roundEven(Math.fround(x![i]! * factor))))
     }
   },
+  module: encoding,
+  heap: (_, [x, scale], out, { n, width }) =>
+    inRanges(encoding, 'linearCodes', [n, 4], [addressOf(x!), addressOf(scale!), width], addressOf(out)),
   wgsl: {
     inputs: ['X', 'S'],
     numbers: ['n', 'width'],

@@ -1,4 +1,7 @@
 import { div, maximum, type Tensor, tidy } from '@weftjs/tensor'
+import { addressOf } from '@weftjs/tensor/heap'
+import * as module from '../wasm/plain-encode.generated.ts'
+import { inBlocks } from './heap.ts'
 import { loopKernel } from './loop.ts'
 
 interface Attrs {
@@ -27,6 +30,15 @@ const kernel = loopKernel<Attrs>({
       out[b] = total
     }
   },
+  module,
+  heap: (_, [x, limits], out, { block, n, over, each, count }) =>
+    inBlocks(
+      module,
+      'sums',
+      [out.size, block],
+      [addressOf(x!), addressOf(limits!), 4 * each, over, count, block, n],
+      out,
+    ),
   wgsl: {
     inputs: ['X', 'L'],
     numbers: ['block', 'n', 'over', 'each', 'count'],

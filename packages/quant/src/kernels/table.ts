@@ -1,6 +1,7 @@
 import { type Tensor, tensor1d, tidy } from '@weftjs/tensor'
 import { addressOf, heapBytes, inParts, output } from '@weftjs/tensor/heap'
 import * as encoding from '../wasm/encode.generated.ts'
+import { inBlocks } from './heap.ts'
 import { bytesOf, checkRow, decodeTo, loopKernel, type Values } from './loop.ts'
 
 /** A code book: `levels[code]` for every code, 16 of them (two codes a byte, the first in the high half) or 256. */
@@ -88,6 +89,11 @@ const encodeKernel = loopKernel<Encoding>({
   module: encoding,
   heap: (_, inputs, out, attrs) => {
     const { n, block, count } = attrs
+    if (count === 256) {
+      const values = [...inputs.map(addressOf), SMALLEST, block, n]
+      inBlocks(encoding, 'nearest256', [Math.ceil(n / block), block], values, out)
+      return
+    }
     const place = output([64])
     const view = (t: Tensor, from = 0, length = t.size - from): Values => {
       const { buffer, byteOffset } = heapBytes(addressOf(t) + 4 * from, 4 * length)
@@ -96,7 +102,7 @@ const encodeKernel = loopKernel<Encoding>({
         : new Float32Array(buffer, byteOffset, length)
     }
     const [x, scale, midpoints, order] = inputs as [Tensor, Tensor, Tensor, Tensor]
-    const full = count === 16 && block % 16 === 0 ? Math.floor(n / block) : 0
+    const full = block % 16 === 0 ? Math.floor(n / block) : 0
     heapBytes(addressOf(place), 256).set(full ? tablesOf(view(midpoints), view(order)) : new Uint8Array(256))
     const [ax, as, at, aq] = [addressOf(x), addressOf(scale), addressOf(place), addressOf(out)]
     if (full)
@@ -105,13 +111,11 @@ const encodeKernel = loopKernel<Encoding>({
       ])
     place.dispose()
     const left = n - full * block
-    // of what is left, and of tables of 256 levels
     if (left)
-      encode(
-        [view(x, full * block), view(scale, full), view(midpoints), view(order)],
-        view(out, (full * block) / (count === 16 ? 8 : 4)),
-        { ...attrs, n: left },
-      )
+      encode([view(x, full * block), view(scale, full), view(midpoints), view(order)], view(out, (full * block) / 8), {
+        ...attrs,
+        n: left,
+      })
   },
   wgsl: {
     inputs: ['X', 'S', 'M', 'O'],

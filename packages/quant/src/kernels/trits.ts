@@ -2,7 +2,8 @@ import { type Tensor, tensor1d, tidy } from '@weftjs/tensor'
 import type { Decoder } from '@weftjs/tensor/decoded'
 import { addressOf, routines } from '@weftjs/tensor/heap'
 import * as module from '../wasm/plain.generated.ts'
-import { placed, threaded } from './heap.ts'
+import * as encoding from '../wasm/plain-encode.generated.ts'
+import { inRanges, placed, threaded } from './heap.ts'
 import { bytesOf, checkRow, decodeTo, loopKernel, roundEven } from './loop.ts'
 import { byteAt, FOUR_TIMES } from './shader.ts'
 
@@ -28,6 +29,9 @@ const encodeKernel = loopKernel<{ n: number; block: number }>({
       }
     }
   },
+  module: encoding,
+  heap: (_, [x, scale], out, { n, block }) =>
+    inRanges(encoding, 'tritCodes', [n, 20], [addressOf(x!), addressOf(scale!), block], addressOf(out)),
   wgsl: {
     inputs: ['X', 'S'],
     numbers: ['n', 'block'],

@@ -2,7 +2,8 @@ import { type Tensor, tensor1d, tidy } from '@weftjs/tensor'
 import type { Decoder } from '@weftjs/tensor/decoded'
 import { addressOf, routines } from '@weftjs/tensor/heap'
 import * as module from '../wasm/plain.generated.ts'
-import { placed, threaded } from './heap.ts'
+import * as encoding from '../wasm/plain-encode.generated.ts'
+import { inRanges, placed, threaded } from './heap.ts'
 import { checkRow, decodeTo, loopKernel, roundEven, type Values } from './loop.ts'
 import { bitsAt, FOUR_TIMES } from './shader.ts'
 
@@ -63,6 +64,11 @@ const encodeKernel = loopKernel<{ n: number; bits: number; block: number; each: 
       }
     }
   },
+  module: encoding,
+  heap: (_, [x, scale, zero], out, { n, bits, block, each, most }) => {
+    const [ax, as, az] = [x!, scale!, zero!].map(addressOf) as [number, number, number]
+    inRanges(encoding, 'uniformCodes', [n, 32], [ax, as, az, 4 * each, bits, most, block], addressOf(out))
+  },
   wgsl: {
     inputs: ['X', 'S', 'Z'],
     numbers: ['n', 'bits', 'block', 'each', 'most'],
@@ -105,6 +111,8 @@ const signKernel = loopKernel<{ n: number }>({
   run: ([x], out, { n }) => {
     for (let i = 0; i < n; i++) if (x![i]! >= 0) out[i >>> 5]! |= 1 << (i & 31)
   },
+  module: encoding,
+  heap: (_, [x], out, { n }) => inRanges(encoding, 'signs', [n, 32], [addressOf(x!)], addressOf(out)),
   wgsl: {
     inputs: ['X'],
     numbers: ['n'],
