@@ -1,9 +1,8 @@
 import { mkdir, readFile } from 'node:fs/promises'
 import { dirname, join, relative, resolve } from 'node:path'
-import { asPlainLora, PEFT_CONFIG, readyLora, savePeft, scaleOf } from '@weftjs/lora'
+import { PEFT_CONFIG, savePeft, scaleOf } from '@weftjs/lora'
 import {
   type Attachment,
-  attach,
   attachAsync,
   type Calibrated,
   calibrate,
@@ -17,7 +16,7 @@ import {
 import { calibrationFile, save } from '@weftjs/model/node'
 import type { Batch, Network, Params, Site, Tensor } from '@weftjs/spec'
 import { countParams, dispose, keepParams, mul, rng, selectParams, tidy } from '@weftjs/tensor'
-import type { Sink } from '@weftjs/tensor/checkpoint'
+import type { Folder, Sink } from '@weftjs/tensor/checkpoint'
 import { fileSink } from '@weftjs/tensor/checkpoint/file'
 import { type Given, needsOriginal, type Prepared, prepareAdapter, type Source } from '../adapters.ts'
 import { startBackend } from '../backends.ts'
@@ -30,6 +29,7 @@ import { disposeOnly, openFor, planOf } from '../pack.ts'
 import { type RunFile, readFinetune } from '../runfile.ts'
 import type { AdapterSettings, FinetuneFile } from '../schema.ts'
 import { checkOut, transformOf } from '../session.ts'
+import { saveStart } from '../start.ts'
 import { bar, print, printJson, size, status, statusDone, warn } from '../terminal.ts'
 import { trainAndSave } from './training.ts'
 
@@ -244,7 +244,7 @@ export const finetune = async (call: Call): Promise<number> => {
     data,
     ({ params, tuned }) =>
       tuned.bound.length
-        ? saveAdapters(tuned, params, out, { base: settings.model, start, ...attached })
+        ? saveAdapters(tuned, params, out, { base: settings.model, model: folder, start, ...attached })
         : save(tuned.fold(params), out, { from: folder }),
   )
 }
@@ -275,7 +275,7 @@ const saveAdapters = async (
   tuned: Tuned,
   params: Params,
   out: string,
-  { base, from, packages, start }: { base: string; start: Params } & Omit<Attached, 'tuned'>,
+  { base, model, from, packages, start }: { base: string; model: Folder; start: Params } & Omit<Attached, 'tuned'>,
 ): Promise<string[]> => {
   const names = [...new Set(tuned.bound.map((b) => b.name))]
   const files: string[] = []
@@ -299,16 +299,11 @@ const saveAdapters = async (
     } catch (error) {
       // what has begun from a base of its own, which no file holds, as a LoRA for the model as it is
       if (!one.bound.some((b) => b.base)) throw error
-      const whole = selectParams(mine, (n) => n in tuned.network.weights || n in tuned.network.vectors)
-      const deltas = await asPlainLora({ ...one, params: { ...mine, ...start } }, { params: mine }).catch(
-        () => undefined,
-      )
-      if (!deltas || Object.keys(whole).length) throw error
-      const plain = attach(tuned.network, [readyLora(deltas)], rng(0))
-      await savePeft(sink, plain, plain.params, { base })
-      warn(
-        `${folder}: saved as a plain LoRA for ${base}, since '${one.bound[0]!.adapter.name}' began from a base of its own`,
-      )
+      const about = { base, model, folder, start, sink }
+      const more = await saveStart(one, mine, about).catch((why: Error) => {
+        throw new Failure(`${folder}: ${(error as Error).message} (${why.message})`)
+      })
+      for (const file of more) written.add(file)
     }
     const origin = packages[name]
     if (origin !== undefined) {
