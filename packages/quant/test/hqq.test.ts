@@ -1,5 +1,5 @@
 import type { Codec, Network, Tensor, Tensor2D } from '@weftjs/spec'
-import { abs, cpu, mean, rng, sub, tensor, wasm } from '@weftjs/tensor'
+import { abs, cpu, div, max, mean, min, mul, rng, sub, tensor, wasm } from '@weftjs/tensor'
 import {
   type Checkpoint,
   fromBytes,
@@ -15,6 +15,7 @@ import { format, fromHqq, toHqq } from '../src/formats/hqq.ts'
 import { packHqq, unpackHqq } from '../src/formats/hqq-pack.ts'
 import { type HqqOptions, hqq } from '../src/hqq.ts'
 import { bitsPerWeight } from '../src/kernels/layout.ts'
+import { halfQuadratic } from '../src/solve/hqq.ts'
 import { fixture, floats } from './fixtures.ts'
 
 const SHAPE = [16, 128] as const
@@ -120,6 +121,39 @@ describe.each([
         expect(errorOf(codec, once) / size, `${bits} bits`).toBeLessThan(most)
       }
     }
+  })
+})
+
+describe('on the heap, in threads over groups', () => {
+  it.each([
+    ['rows', 1, 'best', [7, 130]],
+    ['rows in threads', 1, 'best', [1001, 24]],
+    ['columns', 0, 'best', [70, 9]],
+    ['rows, as the library', 1, 'last', [1001, 24]],
+    ['columns, as the library', 0, 'last', [5, 1002]],
+  ] as const)('%s: codes and errors are those of the ops', async (_, axis, zero, shape) => {
+    const numbers = rng(2)
+      .normal([...shape], 0.1)
+      .dataSync()
+    const solve = (): { codes: ArrayLike<number>; errors: ArrayLike<number> } => {
+      const w = tensor(numbers as Float32Array, [...shape])
+      const low = min(w, axis, true)
+      const scale = div(7, sub(max(w, axis, true), low))
+      const found = halfQuadratic(w, scale, mul(mul(low, -1), scale), { most: 7, axis, zero })
+      const errors = mean(abs(sub(w, div(sub(found.codes, found.zero), scale))), axis)
+      return { codes: found.codes.dataSync(), errors: errors.dataSync() }
+    }
+    await wasm()
+    const found = solve()
+    await cpu()
+    const plain = solve()
+    // powers differ in their last bits: a number between two codes may go to the other, and of two zero points that are as
+    // good the other may be kept
+    const other = Array.from(found.codes).filter((q, i) => q !== plain.codes[i]).length
+    expect(other).toBeLessThan(2e-4 * numbers.length)
+    const far = Array.from(found.errors).filter((e, i) => !(Math.abs(e / plain.errors[i]! - 1) < 1e-5)).length
+    expect(far).toBeLessThanOrEqual(other)
+    expect(new Set(Array.from(found.codes)).size).toBe(8)
   })
 })
 

@@ -20,6 +20,7 @@ import {
   tidy,
   where,
 } from '@weftjs/tensor'
+import { onHeap } from './hqq-heap.ts'
 
 export interface HalfQuadraticOptions {
   /** largest code; codes begin at 0 */
@@ -62,9 +63,16 @@ const shrink = (x: Tensor, norm: number, beta: number): Tensor => {
 /**
  * min over z of ‖W − (Q − z)/s‖ₚ with Q = clamp(round(W·s + z)), by halves: E = shrink(W − W_r), then
  * z = mean(Q − (W − E)·s)  —  Badri & Shaji, 2023 (Half-Quadratic Quantization).
- * w [G, group] or [group, G], scale and zero with 1 along `axis`; W is multiplied by the scale. Nothing is read on the way.
+ * w [G, group] or [group, G], scale and zero with 1 along `axis`; W is multiplied by the scale. Nothing is read on the way,
+ * and on the wasm heap a group is solved while it is in the cache.
  */
-export const halfQuadratic = (w: Tensor, scale: Tensor, zero: Tensor, options: HalfQuadraticOptions): Rounded => {
+export const halfQuadratic = (w: Tensor, scale: Tensor, zero: Tensor, options: HalfQuadraticOptions): Rounded =>
+  tidy(() => {
+    const all = { zero: 'best', iterations: 20, norm: 0.7, beta: 10, kappa: 1.01, ...options } as const
+    return (onHeap(w, scale, zero, all) ?? inParts(w, scale, zero, all)) as never
+  }) as unknown as Rounded
+
+const inParts = (w: Tensor, scale: Tensor, zero: Tensor, options: Required<HalfQuadraticOptions>): Rounded => {
   const along = options.axis ? 0 : 1
   const [count, each] = [w.shape[along]!, w.shape[options.axis]!]
   const step = Math.max(1, Math.floor(AT_ONCE / each))
@@ -93,7 +101,7 @@ const solved = (
   w: Tensor,
   scale: Tensor,
   zero: Tensor,
-  { most, axis, zero: keeps = 'best', iterations = 20, norm = 0.7, beta = 10, kappa = 1.01 }: HalfQuadraticOptions,
+  { most, axis, zero: keeps, iterations, norm, beta, kappa }: Required<HalfQuadraticOptions>,
 ): Rounded => {
   let z = zero
   const best = keeps === 'best'
