@@ -17,8 +17,8 @@ const routineOf = (way: 'from' | 'to', { type }: Block): string =>
 
 /** numbers that are worth a thread */
 const PART = 2 ** 17
-/** bytes of scratch that a thread has while encoding */
-const SCRATCH = 2 ** 14
+/** bytes of scratch that a thread has while encoding, as `own` in assembly/gguf-encode/shared.ts knows */
+const SCRATCH = 2 ** 12
 
 const wordsFor = ({ size, bytes }: Block, n: number): number => Math.ceil(((n / size) * bytes) / 4)
 
@@ -125,7 +125,7 @@ const encodeKernelOf = (block: Block): Kernels['encode'] => {
           const [ax, ac, aq, as] = [addressOf(w!), columns ? addressOf(columns) : 0, addressOf(q), addressOf(scratch)]
           inParts(encoding, routine, { n: rows, least: Math.ceil(PART / 32 / width) }, (first, count) => [
             ...[ax + 4 * width * first, count, width, ac],
-            ...[aq + (width / block.size) * block.bytes * first, as, SCRATCH],
+            ...[aq + (width / block.size) * block.bytes * first, as],
           ])
           return q
         })

@@ -36,6 +36,22 @@ export const squares = (x: Float32Array, from: number, n: number): number => {
 export const putNibbles = (codes: Uint8Array, out: Uint8Array, at: number, from = 0): void => {
   for (let j = 0; j < 16; j++) out[at + j] = (codes[from + j]! & 15) | ((codes[from + j + 16]! & 15) << 4)
 }
+/** s times the level of each code of n bytes: those in the low halves, then those in the high ones */
+export const levelNibbles = (
+  bytes: Uint8Array,
+  at: number,
+  n: number,
+  levels: readonly number[],
+  s: number,
+  out: Float32Array,
+  to: number,
+): void => {
+  for (let i = 0; i < n; i++) {
+    const byte = bytes[at + i]!
+    out[to + i] = s * levels[byte & 15]!
+    out[to + n + i] = s * levels[byte >> 4]!
+  }
+}
 /** four codes a byte for 256 numbers: of each 128, number l of every 32 share a byte */
 export const putPairs = (codes: Uint8Array, out: Uint8Array, at: number): void => {
   for (let i = 0; i < 64; i++) {

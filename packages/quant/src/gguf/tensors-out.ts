@@ -1,7 +1,9 @@
 import type { Tensor2D } from '@weftjs/spec'
-import { keep, tensor, tidy } from '@weftjs/tensor'
+import { dispose, tensor } from '@weftjs/tensor'
 import { type Dtype, decodeFloats, encodeFloats, type TensorSource } from '@weftjs/tensor/checkpoint'
-import { gguf } from '../gguf.ts'
+import { dense } from '@weftjs/weight'
+import { type GgufParts, gguf } from '../gguf.ts'
+import { packedAlone } from '../kernels/packed-alone.ts'
 import { type GgmlType, ggmlTypes } from './types.ts'
 
 type Chunks = AsyncGenerator<Uint8Array>
@@ -52,12 +54,10 @@ export const firstBad = (values: Float32Array, limit: number): number =>
 /** float32 numbers of whole rows → the bytes of a type @throws Error where the type can only be read */
 const encoded = async (type: GgmlType, values: Float32Array, width: number): Promise<Uint8Array> => {
   if (type === 'F32' || type === 'F16' || type === 'BF16') return encodeFloats(type, values)
-  const { q } = tidy(() => {
-    const parts = gguf({ type }).encode(tensor(values, [values.length / width, width]) as Tensor2D)
-    return { q: keep(parts.q!) }
-  })
+  const w = tensor(values, [values.length / width, width]) as Tensor2D
+  const { q } = (await packedAlone(gguf({ type }), dense(w))).parts as GgufParts
   const words = await q.data()
-  q.dispose()
+  dispose([w, q])
   return new Uint8Array(words.buffer, words.byteOffset, (values.length / width) * rowBytesOf(type, width))
 }
 

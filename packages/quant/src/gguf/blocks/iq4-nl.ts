@@ -1,5 +1,5 @@
 import { fitLevels, LEVELS, LEVELS_HEAD, nearestLevel, twicePower } from '../levels.ts'
-import { f, half, putHalf, putNibbles } from '../numbers.ts'
+import { f, half, levelNibbles, putHalf, putNibbles } from '../numbers.ts'
 import { type Block, ggmlTypes } from '../types.ts'
 
 const codes = new Uint8Array(32)
@@ -15,13 +15,7 @@ export const iq4_nl: Block = {
     for (let i = 0; i < 32; i++) codes[i] = nearestLevel(f(inverse * x[from + i]!))
     putNibbles(codes, out, at + 2)
   },
-  dequantize: (bytes, at, out, to) => {
-    const d = half(bytes, at)
-    for (let i = 0; i < 16; i++) {
-      out[to + i] = d * LEVELS[bytes[at + 2 + i]! & 15]!
-      out[to + 16 + i] = d * LEVELS[bytes[at + 2 + i]! >> 4]!
-    }
-  },
+  dequantize: (bytes, at, out, to) => levelNibbles(bytes, at + 2, 16, LEVELS, half(bytes, at), out, to),
   shader: {
     head: LEVELS_HEAD,
     codes: 'return levelsOf(nibblesOf(wordAt(at + 2u + (e & 15u)) >> (e / 16u * 4u)));',

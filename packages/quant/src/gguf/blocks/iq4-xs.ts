@@ -1,5 +1,5 @@
 import { fitLevels, LEVELS, LEVELS_HEAD, nearestLevel, twicePower } from '../levels.ts'
-import { f, half, putHalf, putNibbles, within } from '../numbers.ts'
+import { f, half, levelNibbles, putHalf, putNibbles, within } from '../numbers.ts'
 import { type Block, ggmlTypes } from '../types.ts'
 
 const codes = new Uint8Array(256)
@@ -35,12 +35,7 @@ export const iq4_xs: Block = {
     for (let b = 0; b < 8; b++) {
       const low = (bytes[at + 4 + (b >> 1)]! >> (4 * (b & 1))) & 15
       const high = (bytes[at + 2 + (b >> 2)]! >> (2 * (b & 3))) & 3
-      const s = f(d * ((low | (high << 4)) - 32))
-      for (let i = 0; i < 16; i++) {
-        const byte = bytes[at + 8 + 16 * b + i]!
-        out[to + 32 * b + i] = s * LEVELS[byte & 15]!
-        out[to + 32 * b + 16 + i] = s * LEVELS[byte >> 4]!
-      }
+      levelNibbles(bytes, at + 8 + 16 * b, 16, LEVELS, f(d * ((low | (high << 4)) - 32)), out, to + 32 * b)
     }
   },
   shader: {

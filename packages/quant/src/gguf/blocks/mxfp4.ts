@@ -1,4 +1,4 @@
-import { putNibbles } from '../numbers.ts'
+import { levelNibbles, putNibbles } from '../numbers.ts'
 import { E2M1, E2M1_HEAD, nearestE2m1 } from '../small.ts'
 import { type Block, ggmlTypes } from '../types.ts'
 
@@ -17,13 +17,7 @@ export const mxfp4: Block = {
     for (let i = 0; i < 32; i++) codes[i] = nearestE2m1(x[from + i]!, scaleOf(e))
     putNibbles(codes, out, at + 1)
   },
-  dequantize: (bytes, at, out, to) => {
-    const d = scaleOf(bytes[at]!)
-    for (let i = 0; i < 16; i++) {
-      out[to + i] = d * E2M1[bytes[at + 1 + i]! & 15]!
-      out[to + 16 + i] = d * E2M1[bytes[at + 1 + i]! >> 4]!
-    }
-  },
+  dequantize: (bytes, at, out, to) => levelNibbles(bytes, at + 1, 16, E2M1, scaleOf(bytes[at]!), out, to),
   shader: {
     head: E2M1_HEAD,
     codes: 'return smallOf(nibblesOf(wordAt(at + 1u + (e & 15u)) >> (e / 16u * 4u)));',

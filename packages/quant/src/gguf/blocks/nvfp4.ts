@@ -1,3 +1,4 @@
+import { levelNibbles } from '../numbers.ts'
 import { E2M1, E2M1_HEAD } from '../small.ts'
 import { type Block, ggmlTypes } from '../types.ts'
 
@@ -12,14 +13,7 @@ const scaleOf = (bits: number): number => {
 export const nvfp4: Block = {
   ...ggmlTypes.NVFP4,
   dequantize: (bytes, at, out, to) => {
-    for (let s = 0; s < 4; s++) {
-      const d = scaleOf(bytes[at + s]!)
-      for (let i = 0; i < 8; i++) {
-        const byte = bytes[at + 4 + 8 * s + i]!
-        out[to + 16 * s + i] = d * E2M1[byte & 15]!
-        out[to + 16 * s + 8 + i] = d * E2M1[byte >> 4]!
-      }
-    }
+    for (let s = 0; s < 4; s++) levelNibbles(bytes, at + 4 + 8 * s, 8, E2M1, scaleOf(bytes[at + s]!), out, to + 16 * s)
   },
   shader: {
     head: E2M1_HEAD,
