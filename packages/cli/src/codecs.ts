@@ -18,12 +18,17 @@ const SHORT: Readonly<Record<string, Named>> = {
   'fp4-dq': { name: 'fp4', options: { double: true } },
   aqlm: { name: 'aqlm', options: { calibrate: true } },
 }
-/** kept for optimizers and adapters, not for the matrices of a model */
-const OTHERS: ReadonlySet<string> = new Set(['dynamic8', 'state4', 'compeft'])
+/** not for the matrices of a model: what they are for */
+const OTHERS: Readonly<Record<string, string>> = {
+  dynamic8: 'an optimizer: set train.states to int8 in a run file',
+  state4: 'an optimizer: set train.states to int4 in a run file',
+  compeft: 'adapters: weft convert ADAPTER OUT --to compeft',
+}
+const isOther = (name: string): boolean => Object.hasOwn(OTHERS, name)
 
 /** what --codec and base.codec take, GGUF's types aside */
 export const codecNames: readonly string[] = [
-  ...new Set([...Object.keys(codecs).filter((n) => !OTHERS.has(n) && n !== 'gguf'), ...Object.keys(SHORT)]),
+  ...new Set([...Object.keys(codecs).filter((n) => !isOther(n) && n !== 'gguf'), ...Object.keys(SHORT)]),
 ].sort()
 
 /** of `a=1,b=text` */
@@ -76,7 +81,8 @@ export const codecOf = (given: CodecSettings, field: string): Codec<any> => {
   const short = SHORT[named.name]
   const name = short?.name ?? named.name
   const options = { ...short?.options, ...named.options } as Record<string, unknown>
-  if (!Object.hasOwn(codecs, name) || OTHERS.has(name)) {
+  if (isOther(name)) throw wrong(`${name} is for ${OTHERS[name]}`)
+  if (!Object.hasOwn(codecs, name)) {
     const near = nearest(name, [...codecNames, 'gguf'])
     throw wrong(
       `there is no codec '${name}'; ${near ? `did you mean ${near}?` : `there are ${codecNames.join(', ')} and gguf:TYPE`}`,

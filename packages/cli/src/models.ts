@@ -1,4 +1,4 @@
-import { readdir, readFile, stat } from 'node:fs/promises'
+import { readdir, stat } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
 import {
   type Formats,
@@ -29,7 +29,7 @@ import {
   type WeightReader,
 } from '@weftjs/model'
 import { openModel } from '@weftjs/model/node'
-import { fromHalf, fromPacked, ggufFolder } from '@weftjs/quant'
+import { compeftFolder, fromHalf, fromPacked, ggufFolder, isCompeft } from '@weftjs/quant'
 import type { Network, Params, Rng } from '@weftjs/spec'
 import { bytesOf, rng, selectParams } from '@weftjs/tensor'
 import type { Folder } from '@weftjs/tensor/checkpoint'
@@ -74,19 +74,40 @@ export const openTokenizer = async (folder: Folder, network: Network<Transformer
 /** where the method of an adapter that is not ours comes from, as seen from its folder; beside what `savePeft` writes */
 export const PACKAGE = 'weft_package'
 
-/** The folders behind `--adapter`: each the folder of an adapter, or one whose folders are. @throws Failure for another */
+/** of a file that is one of ComPEFT: its bytes */
+export const compeftIn = async (path: string): Promise<Uint8Array | undefined> => {
+  if (!(await stat(path).catch(() => undefined))?.isFile()) return undefined
+  const source = await fromFile(path)
+  try {
+    if (!isCompeft(await source.read(0, Math.min(4, source.size)))) return undefined
+    return await source.read(0, source.size)
+  } finally {
+    await source.close?.()
+  }
+}
+
+/** An adapter's files: those of its folder, or what a ComPEFT file holds. */
+export const adapterFolder = async (path: string): Promise<Folder> => {
+  const data = await compeftIn(path)
+  return data ? compeftFolder(data, { file: path }) : nodeFolder(path)
+}
+
+/**
+ * What is behind `--adapter`: each the folder of an adapter, one whose folders are, or a ComPEFT file.
+ * @throws Failure for another
+ */
 export const adapterFolders = async (paths: readonly string[]): Promise<string[]> => {
   const found: string[] = []
   for (const path of paths) {
     const isAdapter = async (p: string): Promise<boolean> =>
       Boolean(await stat(join(p, PEFT_CONFIG)).catch(() => undefined))
-    if (await isAdapter(path)) {
+    if ((await isAdapter(path)) || (await compeftIn(path))) {
       found.push(path)
       continue
     }
     const entries = await readdir(path, { withFileTypes: true }).catch((error: { code?: string }) => {
       throw new Failure(
-        `${path}: ${error.code === 'ENOTDIR' ? 'a file, not the folder of an adapter; name the folder' : 'there is no such adapter; check the path'}`,
+        `${path}: ${error.code === 'ENOTDIR' ? 'a file that is no ComPEFT one, not the folder of an adapter; name the folder' : 'there is no such adapter; check the path'}`,
       )
     })
     const inner: string[] = []
@@ -99,10 +120,10 @@ export const adapterFolders = async (paths: readonly string[]): Promise<string[]
 }
 
 /** how an adapter of a method that PEFT does not have is made: ours, or the package that its folder names */
-const formatsFor = async (path: string): Promise<Formats> => {
+const formatsFor = async (path: string, folder: Folder): Promise<Formats> => {
   let config: Record<string, unknown>
   try {
-    config = JSON.parse(await readFile(join(path, PEFT_CONFIG), 'utf8')) as Record<string, unknown>
+    config = JSON.parse(await folder.text(PEFT_CONFIG)) as Record<string, unknown>
   } catch {
     return {} // readPeftConfig says what is wrong
   }
@@ -140,12 +161,16 @@ export const openAdapters = async (
   random: Rng,
 ): Promise<Opened> => {
   const folders = await adapterFolders(paths)
-  const read: (Opened['adapters'][number] & { readonly start: FromPeft<Network<TransformerConfig>> })[] = []
+  const read: (Opened['adapters'][number] & {
+    readonly folder: Folder
+    readonly start: FromPeft<Network<TransformerConfig>>
+  })[] = []
   let base = network
   for (const path of folders) {
-    const formats = await formatsFor(path)
-    const config = await readPeftConfig(nodeFolder(path), formats)
-    base = await peftBase(nodeFolder(path), config, base, {
+    const folder = await adapterFolder(path)
+    const formats = await formatsFor(path, folder)
+    const config = await readPeftConfig(folder, formats)
+    base = await peftBase(folder, config, base, {
       sites: sitesOf,
       replicate: replicateLayers,
       resize: resizeVocabulary,
@@ -158,7 +183,7 @@ export const openAdapters = async (
       .replace(/^whole$/, 'whole-')
     const taken = read.filter(({ name }) => name === own || name.startsWith(`${own}-`)).length
     const name = folders.length === 1 ? plain : taken ? `${own}-${taken + 1}` : own
-    read.push({ name, path, config, formats, start })
+    read.push({ name, path, folder, config, formats, start })
   }
   const train = read.flatMap((r) => r.start.options.train ?? [])
   const twice = train.find((n, i) => train.indexOf(n) < i)
@@ -171,16 +196,16 @@ export const openAdapters = async (
     train.length ? { train } : {},
   )
   let [params, constants] = [attached.params, attached.constants]
-  for (const { name, path, formats, start } of read) {
+  for (const { name, folder, formats, start } of read) {
     const others = read.filter((r) => r.name !== name).map((r) => r.name)
     const mine = deleteAdapters(attached, others)
     const whole = start.options.train ?? []
     const own = selectParams(mine.params, (n) => whole.includes(n) || !train.includes(n))
-    const loaded = await loadPeft(nodeFolder(path), { ...mine, params: own }, formats)
+    const loaded = await loadPeft(folder, { ...mine, params: own }, formats)
     params = { ...params, ...loaded.params }
     constants = { ...constants, ...loaded.constants }
   }
-  const adapters = read.map(({ start: _, ...rest }) => rest)
+  const adapters = read.map(({ start: _, folder: __, ...rest }) => rest)
   return { tuned: tunedOf({ ...attached, params, constants }), params, adapters }
 }
 

@@ -5,6 +5,7 @@ export { bf16 } from './bf16.ts'
 export { type BinaryOptions, type BinaryParts, binary } from './binary.ts'
 export { type Mixed, type MixedOptions, mixed } from './choose/mixed.ts'
 export { mostSensitive, type Sensitivity, type SensitivityOptions, sensitivity } from './choose/sensitivity.ts'
+export { compeftAdapter, compeftFolder, isCompeft } from './compeft/adapter.ts'
 export {
   type Compeft,
   fromCompeft,

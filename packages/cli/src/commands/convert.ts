@@ -2,16 +2,27 @@ import { type Command, SHARED } from '../command.ts'
 
 export const convert: Command = {
   name: 'convert',
-  summary: 'Writes an adapter of any method that folds as a LoRA, which every tool reads.',
+  summary:
+    'Writes an adapter of any method that folds as a LoRA, which every tool reads; a LoRA or IA3 as a small ComPEFT file, and back.',
   args: ['ADAPTER', 'OUT'],
   options: {
-    to: { value: 'lora', help: 'the method to convert to (lora)' },
+    to: {
+      value: 'lora|compeft|peft',
+      help: 'lora by default; compeft: OUT is a file of signs and one magnitude; peft: of such a file, a folder again',
+    },
     rank: { value: 'N', help: 'of every matrix' },
     variance: { value: 'P', help: 'in place of --rank: the smallest ranks that hold this share of the variance' },
     model: { value: 'MODEL', help: 'the model that it was trained on; the one that its config names by default' },
+    keep: { value: 'P', help: 'to compeft: the share of all numbers that is kept (0.1)' },
+    alpha: { value: 'X', help: 'to compeft: their magnitude, in standard deviations of all numbers (1)' },
+    magnitude: { value: 'std|mean|own', help: "to compeft: that, the mean of what is kept, or each number's own" },
     backend: SHARED.backend,
     json: { help: 'print {out, from, sites, rank: [least, most], parameters, files}' },
   },
-  examples: ['weft convert runs/oft oft-lora --rank 16', 'weft convert runs/oft oft-lora --variance 0.9 --model mini'],
+  examples: [
+    'weft convert runs/oft oft-lora --rank 16',
+    'weft convert runs/oft oft-lora --variance 0.9 --model mini',
+    'weft convert runs/voice voice.cpft --to compeft --keep 0.2',
+  ],
   run: async (call) => (await import('../run/convert.ts')).convert(call),
 }

@@ -21,7 +21,7 @@ import { nodeFolder } from '@weftjs/tensor/checkpoint/file'
 import { startBackend } from '../backends.ts'
 import type { Call } from '../command.ts'
 import { Failure, usage } from '../fail.ts'
-import { adapterFolders } from '../models.ts'
+import { adapterFolder, adapterFolders } from '../models.ts'
 import { guardOut } from '../out.ts'
 import { standing, told, writeLora } from '../ready.ts'
 import { print, printJson } from '../terminal.ts'
@@ -36,7 +36,7 @@ const nothing = (out: number, input: number): Weight => ({
 
 /** the modules that a file of LoRAs adapts, as far as its tensors tell */
 const sitesIn = async (path: string, config: PeftConfig): Promise<readonly Site[]> => {
-  const checkpoint = await openCheckpoint(nodeFolder(path), { stem: PEFT_STEM })
+  const checkpoint = await openCheckpoint(await adapterFolder(path), { stem: PEFT_STEM })
   try {
     return checkpoint.names.flatMap((key): Site[] => {
       const [, module, embed] = /^(.*)\.lora_(embedding_)?A(?:\.weight)?$/.exec(key) ?? []
@@ -60,7 +60,7 @@ const sitesIn = async (path: string, config: PeftConfig): Promise<readonly Site[
 }
 
 const open = async (path: string): Promise<{ deltas: readonly Delta[]; config: PeftConfig }> => {
-  const folder = nodeFolder(path)
+  const folder = await adapterFolder(path)
   const config = await readPeftConfig(folder)
   const hint = 'only LoRAs are combined by their factors: run weft convert first'
   const sites = await sitesIn(path, config)

@@ -6,23 +6,41 @@ import { nodeFolder } from '@weftjs/tensor/checkpoint/file'
 import { startBackend } from '../backends.ts'
 import type { Call } from '../command.ts'
 import { Failure, usage } from '../fail.ts'
-import { adapterFolders, openAdapters, openFolder, openNetwork } from '../models.ts'
+import { adapterFolder, adapterFolders, openAdapters, openFolder, openNetwork } from '../models.ts'
 import { guardOut } from '../out.ts'
 import { sizeOf, told, writeLora } from '../ready.ts'
 import { bar, print, printJson, status, statusDone } from '../terminal.ts'
 
+const TARGETS: Readonly<Record<string, (call: Call) => Promise<number>>> = {
+  lora: (call) => convertToLora(call),
+  compeft: async (call) => (await import('./compeft.ts')).convertToCompeft(call),
+  peft: async (call) => (await import('./compeft.ts')).convertToPeft(call),
+}
+/** which options belong to another target */
+const ONLY: Readonly<Record<string, string>> = {
+  ...{ rank: 'lora', variance: 'lora', model: 'lora' },
+  ...{ keep: 'compeft', alpha: 'compeft', magnitude: 'compeft' },
+}
+
 export const convert = async (call: Call): Promise<number> => {
+  const to = call.text('to') ?? 'lora'
+  if (!Object.hasOwn(TARGETS, to))
+    throw usage(`--to: an adapter is converted to ${Object.keys(TARGETS).join(', ')}, found '${to}'`)
+  const odd = Object.keys(ONLY).find((o) => ONLY[o] !== to && call.text(o) !== undefined)
+  if (odd !== undefined) throw usage(`--${odd} is for --to ${ONLY[odd]}, found --to ${to}; leave it out`)
+  return TARGETS[to]!(call)
+}
+
+const convertToLora = async (call: Call): Promise<number> => {
   const {
     args: [path, out],
     text,
     flag,
   } = call
-  const to = text('to') ?? 'lora'
-  if (to !== 'lora') throw usage(`--to: an adapter is converted to lora, found '${to}'`)
   const size = sizeOf(call, 'convert')
   const folders = await adapterFolders([path!])
   for (const folder of folders) await guardOut(resolve(out!), nodeFolder(folder))
-  const config = await readPeftConfig(nodeFolder(folders[0]!))
+  const config = await readPeftConfig(await adapterFolder(folders[0]!))
   const named = config.base_model_name_or_path ?? undefined
   const model = text('model') ?? named
   if (model === undefined)

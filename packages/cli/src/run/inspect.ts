@@ -2,14 +2,15 @@ import { stat } from 'node:fs/promises'
 import { basename, dirname } from 'node:path'
 import { formatOf, PEFT_CONFIG, PEFT_STEM, readPeftConfig } from '@weftjs/lora'
 import { architectureOf } from '@weftjs/model'
-import { openGguf } from '@weftjs/quant'
+import { openGguf, readCompeft } from '@weftjs/quant'
 import type { Config } from '@weftjs/spec'
 import { type Checkpoint, type Folder, openCheckpoint, openSafetensors } from '@weftjs/tensor/checkpoint'
 import { fromFile, nodeFolder } from '@weftjs/tensor/checkpoint/file'
 import type { Call } from '../command.ts'
 import { Failure } from '../fail.ts'
-import { openFolder } from '../models.ts'
+import { compeftIn, openFolder } from '../models.ts'
 import { print, printJson, size } from '../terminal.ts'
+import { tallyOf } from './compeft.ts'
 
 interface Report {
   readonly kind: 'checkpoint' | 'model' | 'adapter'
@@ -115,18 +116,49 @@ const ofGguf = async (path: string): Promise<Report> => {
   }
 }
 
+/** a ComPEFT file: an adapter, with what is left of its numbers */
+const ofCompeft = (path: string, data: Uint8Array): Report => {
+  const { tensors, about, values } = readCompeft(data, { file: path })
+  const { numbers, kept, scale } = tallyOf(data, path)
+  const wide = values ? 'its own magnitude' : `±${scale.toPrecision(4)}`
+  return {
+    ...{ kind: 'adapter', name: basename(path), parameters: numbers, bytes: data.length, dtypes: {} },
+    ...(about && { config: configIn(about, path) }),
+    metadata: {
+      'compeft.kept': `${kept} of ${numbers} (${((100 * kept) / numbers).toFixed(2)} %), each ${wide}`,
+      'compeft.bits': `${((8 * data.length) / numbers).toFixed(3)} a number`,
+    },
+    tensors: tensors.map(({ name, shape }) => {
+      const n = shape.reduce((p, d) => p * d, 1)
+      return { name, dtype: 'ternary', shape, bytes: Math.ceil((data.length * n) / numbers) }
+    }),
+  }
+}
+const configIn = (about: string, path: string): Config => {
+  try {
+    return JSON.parse(about) as Config
+  } catch {
+    throw new Failure(`${path}: what it says about itself is no adapter's config; make the file again`)
+  }
+}
+
 export const inspect = async ({ args: [where], flag }: Call): Promise<number> => {
   const found = where === 'mini' ? undefined : await stat(where!).catch(() => undefined)
   const gguf = found?.isFile() && where!.endsWith('.gguf')
-  if (found?.isFile() && !gguf && !where!.endsWith('.safetensors') && !where!.endsWith('.index.json'))
-    throw new Failure(`${where}: not a safetensors file; name one, or a folder that holds one`)
+  const compeft = gguf || !found ? undefined : await compeftIn(where!)
+  if (found?.isFile() && !gguf && !compeft && !where!.endsWith('.safetensors') && !where!.endsWith('.index.json'))
+    throw new Failure(
+      `${where}: not a safetensors file; name one, or a folder that holds one (GGUF and ComPEFT files are read, too)`,
+    )
   const report = gguf
     ? await ofGguf(where!)
-    : found?.isFile()
-      ? where!.endsWith('.index.json')
-        ? await ofFolder(nodeFolder(dirname(where!)))
-        : await closing(await openSafetensors(await fromFile(where!)), { kind: 'checkpoint', name: basename(where!) })
-      : await ofFolder(found ? nodeFolder(where!) : await openFolder(where!))
+    : compeft
+      ? ofCompeft(where!, compeft)
+      : found?.isFile()
+        ? where!.endsWith('.index.json')
+          ? await ofFolder(nodeFolder(dirname(where!)))
+          : await closing(await openSafetensors(await fromFile(where!)), { kind: 'checkpoint', name: basename(where!) })
+        : await ofFolder(found ? nodeFolder(where!) : await openFolder(where!))
   if (flag('json')) {
     printJson(report)
     return 0

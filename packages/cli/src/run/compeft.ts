@@ -1,0 +1,90 @@
+import { mkdir, stat } from 'node:fs/promises'
+import { basename, dirname, join, resolve } from 'node:path'
+import { PEFT_CONFIG, PEFT_TENSORS } from '@weftjs/lora'
+import { compeftAdapter, compeftFolder, readCompeft } from '@weftjs/quant'
+import { nodeFolder } from '@weftjs/tensor/checkpoint/file'
+import { startBackend } from '../backends.ts'
+import type { Call } from '../command.ts'
+import { Failure, usage } from '../fail.ts'
+import { writeBytes } from '../files.ts'
+import { adapterFolders, compeftIn } from '../models.ts'
+import { print, printJson, size } from '../terminal.ts'
+
+const MAGNITUDES = ['std', 'mean', 'own'] as const
+
+/** a PEFT folder as one ComPEFT file */
+export const convertToCompeft = async ({ args: [path, out], text, number, flag }: Call): Promise<number> => {
+  const keep = number('keep', { min: 0, max: 1 })
+  const alpha = number('alpha', { min: 0 })
+  if (keep === 0) throw usage('--keep must be more than 0')
+  if (alpha === 0) throw usage('--alpha must be more than 0')
+  const magnitude = text('magnitude') as (typeof MAGNITUDES)[number] | undefined
+  if (magnitude !== undefined && !MAGNITUDES.includes(magnitude))
+    throw usage(`--magnitude must be one of ${MAGNITUDES.join(', ')}, found '${magnitude}'`)
+  const target = resolve(out!)
+  if ((await stat(target).catch(() => undefined))?.isDirectory())
+    throw new Failure(`${out}: a folder, and a ComPEFT file is written; name a file in it, such as ${out}/adapter.cpft`)
+  const folders = await adapterFolders([path!])
+  if (folders.length > 1)
+    throw new Failure(
+      `${path}: holds ${folders.length} adapters, ${folders.map((f) => basename(f)).join(', ')}; name one`,
+    )
+  if (await compeftIn(folders[0]!)) throw new Failure(`${path}: is a ComPEFT file already; --to peft makes it a folder`)
+  await startBackend(text('backend') ?? 'cpu')
+  const folder = nodeFolder(folders[0]!)
+  const before = (await stat(join(folders[0]!, PEFT_TENSORS)).catch(() => undefined))?.size
+  const data = await compeftAdapter(folder, {
+    ...(keep !== undefined && { keep }),
+    ...(alpha !== undefined && { alpha }),
+    ...(magnitude && { magnitude }),
+  })
+  await mkdir(dirname(target), { recursive: true })
+  await writeBytes(target, data)
+  const { kept, numbers, scale } = tallyOf(data, out!)
+  if (flag('json')) printJson({ out, numbers, kept, scale, bytes: data.length, bytes_before: before })
+  else
+    print(
+      `${out}: ${kept.toLocaleString('en')} of ${numbers.toLocaleString('en')} numbers kept; ${before === undefined ? '' : `${size(before)} -> `}${size(data.length)}`,
+    )
+  return 0
+}
+
+/** a ComPEFT file as a PEFT folder again */
+export const convertToPeft = async ({ args: [path, out], text, flag }: Call): Promise<number> => {
+  const data = await compeftIn(path!)
+  if (!data) {
+    const found = await stat(path!).catch(() => undefined)
+    throw new Failure(
+      found?.isDirectory()
+        ? `${path}: a folder, and --to peft makes one of a ComPEFT file; name that`
+        : `${path}: ${found ? 'does not begin with CPFT; it is no ComPEFT file' : 'there is no such file; check the path'}`,
+    )
+  }
+  await startBackend(text('backend') ?? 'cpu')
+  const folder = compeftFolder(data, { file: path! })
+  const target = resolve(out!)
+  if ((await stat(target).catch(() => undefined))?.isFile())
+    throw new Failure(`${out}: a file, and a folder is written; choose another name`)
+  await mkdir(target, { recursive: true })
+  const files = [PEFT_TENSORS, PEFT_CONFIG]
+  for (const file of files) {
+    const source = await folder.open(file)
+    await writeBytes(join(target, file), await source.read(0, source.size))
+  }
+  const { numbers } = tallyOf(data, path!)
+  if (flag('json')) printJson({ out, numbers, files })
+  else print(`${out}: ${files.join(', ')}; ${numbers.toLocaleString('en')} numbers`)
+  return 0
+}
+
+/** how many numbers a file holds, and how many of them are not 0 */
+export const tallyOf = (data: Uint8Array, file: string): { numbers: number; kept: number; scale: number } => {
+  const { ternary } = readCompeft(data, { file })
+  const ones = (words: Int32Array): number =>
+    words.reduce((n, w) => {
+      let [left, found] = [w >>> 0, 0]
+      for (; left; left = (left & (left - 1)) >>> 0) found++
+      return n + found
+    }, 0)
+  return { numbers: ternary.length, kept: ones(ternary.plus) + ones(ternary.minus), scale: ternary.scale }
+}
