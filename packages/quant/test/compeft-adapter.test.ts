@@ -1,7 +1,8 @@
 import { cpu, rng } from '@weftjs/tensor'
 import { blobFolder, type Folder, toSafetensors } from '@weftjs/tensor/checkpoint'
 import { beforeAll, expect, it } from 'vitest'
-import { compeftAdapter, compeftFolder, toCompeft } from '../src/index.ts'
+import { compeftAdapter, compeftFolder } from '../src/compeft/adapter.ts'
+import { toCompeft } from '../src/compeft/file.ts'
 
 beforeAll(async () => void (await cpu()))
 const NAME = 'base_model.model.q.lora_A.weight'
