@@ -1,5 +1,5 @@
 import type { Network, Rng, Tensor } from '@weftjs/spec'
-import { atOnce, readsAtOnce } from '@weftjs/tensor'
+import { orAtOnce } from '@weftjs/tensor'
 import { attach, type Tuned } from './attach.ts'
 import type { Attachment, AttachOptions } from './bind.ts'
 import type { TransformerConfig } from './config.ts'
@@ -21,20 +21,20 @@ export const attachAsync = async (
   rng: Rng,
   { reads = [], ...options }: AttachAsyncOptions = {},
 ): Promise<Tuned> => {
-  try {
-    return attach(network, attachments, rng, options)
-  } catch (error) {
-    if (readsAtOnce()) throw error
+  const wanted = (): Tensor[] => {
+    const sites = sitesOf(network)
+    return attachments.flatMap(({ adapter, at }) =>
+      sites
+        .filter(matcher(at))
+        .flatMap(({ name, weight, vectors = {} }) => [
+          ...Object.values(weight?.parts ?? {}),
+          ...Object.values(vectors),
+          ...(options.seen?.[name] ? (adapter.calibrates ?? []).map((s) => options.seen![name]!.get(s)) : []),
+        ]),
+    )
   }
-  const sites = sitesOf(network)
-  const wanted = attachments.flatMap(({ adapter, at }) =>
-    sites
-      .filter(matcher(at))
-      .flatMap(({ name, weight, vectors = {} }) => [
-        ...Object.values(weight?.parts ?? {}),
-        ...Object.values(vectors),
-        ...(options.seen?.[name] ? (adapter.calibrates ?? []).map((s) => options.seen![name]!.get(s)) : []),
-      ]),
+  return orAtOnce(
+    () => [...wanted(), ...reads],
+    () => attach(network, attachments, rng, options),
   )
-  return atOnce([...new Set([...wanted, ...reads])], () => attach(network, attachments, rng, options))
 }

@@ -86,7 +86,7 @@ export const gptq = ({
     const now = numbersNow(w)
     const h = seen && numbersNow(seen.get('moment'))
     if (seen && !(now && h))
-      throw new Error('gptq: solves on numbers that this backend reads only later; quantize on wasm or cpu')
+      throw new Error('gptq: solves on numbers that this backend reads only later; give it to quantize, which waits')
     if (!now) return onDevice(w, options.group, ordered)
     const [out, width] = shape
     if (h && h.length !== width * width)

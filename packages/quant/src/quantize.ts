@@ -1,7 +1,7 @@
-import type { Codec, Network, Seen, Statistic, Tensor, Tensor2D, Weight } from '@weftjs/spec'
-import { keep, tidy } from '@weftjs/tensor'
-import { matchNames, packed, tensorsOf } from '@weftjs/weight'
+import type { Codec, Network, Seen, Statistic, Tensor2D, Weight } from '@weftjs/spec'
+import { matchNames, tensorsOf } from '@weftjs/weight'
 import { firstNonFinite } from './kernels/absmax.ts'
+import { packedAlone } from './kernels/packed-alone.ts'
 
 /** Names of weights: a glob (`blocks.*.attn.{q,v}`; `*` stays within a dot, `**` crosses), several, or a predicate. */
 export type Which = string | readonly string[] | ((name: string) => boolean)
@@ -87,13 +87,12 @@ export const quantize = async <N extends Network<object>>(
         throw new Error(`${unseen}: the calibration pass did not reach it; give it texts that do, or "skip" it`)
       for (const name of stage) {
         const weight = weights[name]!
-        const packedWeight = tidy(() => {
-          const found = named(name, () => packed(codecs.get(name)!, weight.dense(), seen[name]))
-          for (const t of Object.values(found.parts)) keep(t)
-          return found as never
-        }) as unknown as Weight
-        weights[name] = packedWeight
-        made.push(packedWeight)
+        const found = await packedAlone(codecs.get(name)!, weight, seen[name]).catch((error) => {
+          // a codec does not know whose matrix it is
+          throw new Error(`${name}: ${(error as Error).message}`, { cause: error })
+        })
+        weights[name] = found
+        made.push(found)
         if (consume) disposeUnshared(weight, { ...network, weights })
         onProgress?.({ name, weights: ++done, of: names.length })
         await new Promise((resolve) => setTimeout(resolve))
@@ -122,15 +121,6 @@ const stagesOf = (names: readonly string[]): (readonly string[])[] => {
     else stages.set(key, { block, stage, names: [name] })
   }
   return [...stages.values()].sort((a, b) => a.block - b.block || a.stage - b.stage).map((s) => s.names)
-}
-
-/** a codec does not know whose matrix it is */
-const named = <T>(name: string, make: () => T): T => {
-  try {
-    return make()
-  } catch (error) {
-    throw new Error(`${name}: ${(error as Error).message}`, { cause: error })
-  }
 }
 
 const refuseNonFinite = async (name: string, weight: Weight): Promise<void> => {

@@ -23,3 +23,13 @@ export const atOnce = async <T>(reads: readonly Tensor[], f: () => T): Promise<T
     void setBackend(before)
   }
 }
+
+/** `f`; where it fails and a GPU cannot be read at once, `atOnce` with what `reads` gives calls it again. */
+export const orAtOnce = async <T>(reads: () => readonly Tensor[], f: () => T): Promise<T> => {
+  try {
+    return f()
+  } catch (error) {
+    if (readsAtOnce()) throw error
+  }
+  return atOnce([...new Set(reads())], f)
+}

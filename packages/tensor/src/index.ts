@@ -1,4 +1,4 @@
-export { atOnce, readsAtOnce } from './at-once.ts'
+export { atOnce, orAtOnce, readsAtOnce } from './at-once.ts'
 export { type Backend, isNode } from './backend.ts'
 export { best } from './best.ts'
 export { cpu } from './cpu.ts'

@@ -1,7 +1,8 @@
 import type { Codec, Network, Seen, Tensor, Tensor2D, Weight } from '@weftjs/spec'
 import { matMul, mul, sub, sum, tidy } from '@weftjs/tensor'
-import { matchNames, packed } from '@weftjs/weight'
+import { matchNames } from '@weftjs/weight'
 import { bitsPerWeight } from '../kernels/layout.ts'
+import { packedAlone } from '../kernels/packed-alone.ts'
 import type { Which } from '../quantize.ts'
 
 /** What a matrix loses in a format. */
@@ -45,14 +46,28 @@ type By = NonNullable<SensitivityOptions<Network<object>>['by']>
  * E‖(Q − W)·x‖²/out, from E[x·xᵀ] where it was seen, or ½ Σ F ⊙ (Q − W)², else mean (Q − W)²; relative to the same of W if
  * asked
  */
-const errorOf = (w: Tensor2D, q: Tensor2D, seen: Seen | undefined, by: By, relative: boolean): number => {
-  const weight = seen && (seen.get(by) as Tensor2D) // [in, in] or [out, in]
-  const weighed = (m: Tensor2D): Tensor => (!weight ? m : by === 'moment' ? matMul(m, weight) : mul(m, weight))
-  const size = (m: Tensor2D): number => sum(mul(weighed(m), m)).dataSync()[0]!
-  const lost = size(sub(q, w) as Tensor2D)
-  const [out, input] = w.shape
-  if (relative) return lost / (size(w) || 1)
-  return lost / (!weight ? out * input : by === 'moment' ? out : 2)
+const errorOf = async (
+  weight: Weight,
+  trial: Weight,
+  seen: Seen | undefined,
+  by: By,
+  relative: boolean,
+): Promise<number> => {
+  const weights = seen && (seen.get(by) as Tensor2D) // [in, in] or [out, in]
+  const weighed = (m: Tensor): Tensor => (!weights ? m : by === 'moment' ? matMul(m, weights) : mul(m, weights))
+  const size = async (of: () => Tensor): Promise<number> => {
+    const found = tidy(() => {
+      const m = of()
+      return sum(mul(weighed(m), m))
+    })
+    const [value] = await found.data()
+    found.dispose()
+    return value!
+  }
+  const lost = await size(() => sub(trial.dense(), weight.dense()))
+  const [out, input] = weight.shape
+  if (relative) return lost / ((await size(() => weight.dense())) || 1)
+  return lost / (!weights ? out * input : by === 'moment' ? out : 2)
 }
 
 /** does the format take a matrix of this shape? */
@@ -112,12 +127,12 @@ export const sensitivity = async <N extends Network<object>>(
       )
     for (const codec of able) {
       signal?.throwIfAborted()
-      const trial = packedAlone(codec, weight, seen[name])
+      const trial = await packedAlone(codec, weight, seen[name])
       try {
         const bits = bitsPerWeight(codec, weight.shape) ?? countOf(trial)
         const loss = measure
           ? (await asked({ ...network, weights: { ...network.weights, [name]: trial } }, name)) - before
-          : (tidy(() => errorOf(weight.dense(), trial.dense(), seen[name], by, relative) as never) as unknown as number)
+          : await errorOf(weight, trial, seen[name], by, relative)
         found.push({ name, codec, loss, bits, weights: weight.shape[0] * weight.shape[1] })
       } finally {
         for (const t of Object.values(trial.parts)) t.dispose()
@@ -129,14 +144,6 @@ export const sensitivity = async <N extends Network<object>>(
   return found
 }
 
-const packedAlone = (codec: Codec<any>, weight: Weight, seen: Seen | undefined): Weight => {
-  let made: Weight
-  tidy(() => {
-    made = packed(codec, weight.dense(), seen)
-    return made.parts as never
-  })
-  return made!
-}
 const countOf = ({ parts, shape }: Weight): number =>
   (32 * Object.values(parts).reduce((n, t) => n + t.size, 0)) / (shape[0] * shape[1])
 

@@ -1,8 +1,9 @@
-import type { Codec, Config, Params, Weight } from '@weftjs/spec'
-import { keep, tensor2d, tidy } from '@weftjs/tensor'
+import type { Codec, Config, Weight } from '@weftjs/spec'
+import { tensor2d } from '@weftjs/tensor'
 import { type Checkpoint, CheckpointError } from '@weftjs/tensor/checkpoint'
-import { fromParts, matchNames } from '@weftjs/weight'
+import { dense, matchNames } from '@weftjs/weight'
 import { firstNonFinite } from '../kernels/absmax.ts'
+import { packedAlone } from '../kernels/packed-alone.ts'
 import type { Which } from '../quantize.ts'
 import { fromPacked } from './all.ts'
 
@@ -43,13 +44,9 @@ export const packing = (
           `element [${Math.floor(odd / shape[1])}, ${odd % shape[1]}] is ${(await w.data())[odd]}, which no format of few bits can hold; check the checkpoint, or leave this weight out by "at"`,
           { file: checkpoint.name, tensor: hf },
         )
-      const parts = tidy(() => {
-        const found = codec.encode(w) as Params
-        for (const t of Object.values(found)) keep(t)
-        return found as never
-      }) as unknown as Params
+      const weight = await packedAlone(codec, dense(w))
       onProgress?.({ name, weights: ++weights })
-      return fromParts(codec, parts, shape)
+      return weight
     } finally {
       w.dispose()
     }

@@ -1,5 +1,5 @@
 import type { Tensor2D } from '@weftjs/spec'
-import { dispose, tensor } from '@weftjs/tensor'
+import { dispose, tensor, tensor1d } from '@weftjs/tensor'
 import { type Dtype, decodeFloats, encodeFloats, type TensorSource } from '@weftjs/tensor/checkpoint'
 import { dense } from '@weftjs/weight'
 import { type GgufParts, gguf } from '../gguf.ts'
@@ -52,12 +52,20 @@ export const firstBad = (values: Float32Array, limit: number): number =>
   values.findIndex((v) => !(Math.abs(v) <= limit))
 
 /** float32 numbers of whole rows → the bytes of a type @throws Error where the type can only be read */
-const encoded = async (type: GgmlType, values: Float32Array, width: number): Promise<Uint8Array> => {
+const encoded = async (
+  type: GgmlType,
+  values: Float32Array,
+  width: number,
+  columns: Float32Array | undefined,
+): Promise<Uint8Array> => {
   if (type === 'F32' || type === 'F16' || type === 'BF16') return encodeFloats(type, values)
   const w = tensor(values, [values.length / width, width]) as Tensor2D
-  const { q } = (await packedAlone(gguf({ type }), dense(w))).parts as GgufParts
+  const square = columns && tensor1d(columns)
+  const seen = square && { rows: 1, batches: 1, get: () => square }
+  const { q } = (await packedAlone(gguf({ type, importance: columns !== undefined }), dense(w), seen))
+    .parts as GgufParts
   const words = await q.data()
-  dispose([w, q])
+  dispose([w, q, ...(square ? [square] : [])])
   return new Uint8Array(words.buffer, words.byteOffset, (values.length / width) * rowBytesOf(type, width))
 }
 
@@ -72,6 +80,8 @@ export interface Conversion {
   readonly moved?: { readonly height: number; readonly of: (row: number) => number } | undefined
   /** added to each number */
   readonly shift: number
+  /** what each column is worth: E[x²] */
+  readonly importance?: Float32Array | undefined
 }
 
 /** A tensor's data as a type of ggml's, a piece at a time. @throws Error that names tensor and index for NaN and infinity */
@@ -99,7 +109,7 @@ export async function* converted(data: TensorSource['data'], c: Conversion): Chu
       )
     if (c.shift) values = values.map((v) => v + c.shift)
     done += values.length
-    yield await encoded(c.type, values, width)
+    yield await encoded(c.type, values, width, c.importance)
   }
 }
 

@@ -14,6 +14,7 @@ import {
   min,
   mul,
   ones,
+  orAtOnce,
   pow,
   reshape,
   slice,
@@ -95,10 +96,14 @@ const search = async (
   const at = (i: number): Tensor => reshape(slice(candidates, [i, 0], [1, -1]), [-1])
   const losses: number[] = []
   for (let i = 0; i <= grid; i++) {
-    const loss = tidy(() => {
-      const s = forCopies(at(i), place)
-      return addN(matrices.map((w) => outputError(sub(div(through(mul(w, s) as Tensor2D), s), w), seen.get('moment'))))
-    })
+    const lossOf = (): Tensor =>
+      tidy(() => {
+        const s = forCopies(at(i), place)
+        return addN(
+          matrices.map((w) => outputError(sub(div(through(mul(w, s) as Tensor2D), s), w), seen.get('moment'))),
+        )
+      })
+    const loss = await orAtOnce(() => [candidates, ...matrices, seen.get('moment')], lossOf)
     losses.push((await loss.data())[0]!)
     loss.dispose()
   }
