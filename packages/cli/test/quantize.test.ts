@@ -139,6 +139,43 @@ describe('quantize', () => {
     expect(await readdir(join(out, '..'))).toEqual(['mini.gguf'])
   })
 
+  it('errors of a GGUF file are weighed by what texts show, and by an importance matrix', async () => {
+    const folder = await temporary()
+    const texts = join(folder, 'texts.txt')
+    await writeFile(
+      texts,
+      'The weaver wove a thread. The loom stood by the window, and the thread ran over it.\n'.repeat(20),
+    )
+    const imatrix = join(folder, 'imatrix.dat')
+    const bytes = new Uint8Array(4)
+    bytes[0] = 1
+    await writeFile(imatrix, bytes)
+    const made = async (...more: string[]): Promise<Uint8Array> => {
+      const out = join(folder, 'made.gguf')
+      const { code, err } = await weft(['quantize', 'mini', out, '--codec', 'gguf:Q4_1', ...more, ...cpu])
+      expect(code, err).toBe(0)
+      return readFile(out)
+    }
+    const [blind, seeing] = [await made(), await made('--calibrate', texts, '--batches', '2')]
+    expect(seeing.length).toBe(blind.length)
+    expect(Buffer.compare(seeing, blind)).not.toBe(0)
+    const refused = await weft([
+      'quantize',
+      'mini',
+      join(folder, 'x.gguf'),
+      '--codec',
+      'gguf:Q4_0',
+      '--imatrix',
+      imatrix,
+    ])
+    expect(refused).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('this is no importance matrix of llama.cpp'),
+    })
+    const both = ['--codec', 'gguf:Q4_0', '--imatrix', imatrix, '--calibrate', texts]
+    expect((await weft(['quantize', 'mini', 'x.gguf', ...both])).err).toContain('give one of them')
+  })
+
   it('a layout that cannot hold the format is refused before anything is written', async () => {
     const out = join(await temporary(), 'out')
     const { code, err } = await weft(['quantize', llama3, out, '--codec', 'nf4', '--layout', 'gptq', ...cpu])

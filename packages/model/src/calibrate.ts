@@ -49,6 +49,7 @@ export interface CalibrateOptions {
 const ofInputs: Readonly<Partial<Record<Statistic, (x: Tensor) => Tensor>>> = {
   mean: (x) => sum(x, 0), // [in]
   moment: (x) => matMul(x, x, true), // [in, in]
+  square: (x) => sum(square(x), 0), // [in]
   scaled: (x) => {
     const z = div(x, maximum(max(abs(x)), 1e-30)) // [n, in]
     return matMul(z, z, true) // [in, in]

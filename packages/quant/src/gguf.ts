@@ -1,5 +1,5 @@
 import type { Codec, Seen, Tensor } from '@weftjs/spec'
-import { concat, maximum, mean, mul, reshape, slice, type Tensor2D, tidy } from '@weftjs/tensor'
+import { maximum, mean, mul, reshape, tidy } from '@weftjs/tensor'
 import { decodedProduct } from '@weftjs/tensor/decoded'
 import { blockOf, writable } from './gguf/blocks/index.ts'
 import { kernelsOf } from './gguf/kernels.ts'
@@ -17,16 +17,11 @@ export interface GgufParts extends Record<string, Tensor> {
   q: Tensor
 }
 
-/** the diagonal of m [n, n] → [n]; columns that were never reached count for little, not for nothing */
+/** E[x²] [in]; columns that were never reached count for little, not for nothing */
 const importanceOf = (seen: Seen): Tensor =>
   tidy(() => {
-    const moment = seen.get('moment') as Tensor2D
-    const n = moment.shape[0]
-    const flat = reshape(moment, [-1])
-    // every n + 1st number
-    const most = slice(reshape(slice(flat, [0], [n * n - 1]), [n - 1, n + 1]), [0, 0], [n - 1, 1])
-    const diagonal = concat([reshape(most, [-1]), slice(flat, [n * n - 1], [1])])
-    return maximum(diagonal, maximum(mul(mean(diagonal), 1e-6), 1e-30))
+    const square = seen.get('square')
+    return maximum(square, maximum(mul(mean(square), 1e-6), 1e-30))
   })
 
 /** Blocks of 32 or 256 numbers as llama.cpp keeps them: 4.5 bits a weight in Q4_K, 2.6 to 8.5 in others  —  GGUF of ggml */
@@ -42,7 +37,7 @@ export const gguf = ({ type = 'Q4_K', importance = false }: GgufOptions = {}): C
   return {
     name: 'gguf',
     options: { type, ...(importance && { importance }) },
-    ...(importance && { calibrates: ['moment'] as const }),
+    ...(importance && { calibrates: ['square'] as const }),
     encode: (w, seen) => {
       if (!block.quantize)
         throw new Error(`gguf: ${type} can be read and not made here; those that can are ${writable.join(', ')}`)

@@ -54,6 +54,7 @@ export { blocks as ggufBlocks, loadGgufTypes, writable as ggufWritable } from '.
 export type { GgufField, GgufMetadata, GgufScalar, GgufScalarType } from './gguf/field.ts'
 export { type GgufFolderOptions, ggufFolder } from './gguf/folder.ts'
 export type { GgufGiven } from './gguf/held.ts'
+export { type GgufImportance, ggufImportance, readImatrix } from './gguf/imatrix.ts'
 export { type GgufMix, ggufMix, ggufMixes } from './gguf/mix.ts'
 export {
   checkpointSources,

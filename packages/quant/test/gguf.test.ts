@@ -27,10 +27,8 @@ const seen = (columns: Float32Array): Seen => ({
   rows: 100,
   batches: 1,
   get: (statistic: Statistic) => {
-    if (statistic !== 'moment') throw new Error(`there is no ${statistic}`)
-    const n = columns.length
-    const moment = Float32Array.from({ length: n * n }, (_, i) => (i % (n + 1) ? 0.1 : columns[i / (n + 1)]!))
-    return tensor(moment, [n, n])
+    if (statistic !== 'square') throw new Error(`there is no ${statistic}`)
+    return tensor1d(columns)
   },
 })
 
@@ -66,7 +64,7 @@ describe.each([
     async (type) => {
       const { data } = await file.read(`${type}.importance`)
       const codec = gguf({ type, importance: true })
-      expect(codec.calibrates).toEqual(['moment'])
+      expect(codec.calibrates).toEqual(['square'])
       const w = await x()
       const columns = seen(await file.floats('importance'))
       expect(hex(bytes(codec.encode(w, columns).q, data.length))).toBe(hex(data))

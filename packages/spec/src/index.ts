@@ -158,7 +158,7 @@ export interface InitContext {
    * `ctx.shared[key]`: read it there where it trains, since its value moves.
    */
   shared<T extends Tensor>(key: string, make: (rng: Rng) => T, options?: { readonly trains?: boolean }): T
-  /** anything else that is decided once for all sites: a split of ranks, a budget */
+  /** anything else that is decided once for all sites: a split of ranks, a budget. It makes no tensors: those are `shared` */
   once<T>(key: string, make: () => T): T
   /**
    * What a calibration pass saw at a site, this one by default: the statistics that the adapter named in `calibrates`.
@@ -170,10 +170,10 @@ export interface InitContext {
 /**
  * What a calibration pass gathers at a site, from the rows x [in] of its inputs at places that carry a loss, and from the
  * gradient G [out, in] of its weight:
- * `mean` E[x] [in], `moment` E[x·xᵀ] [in, in] (not centred), `scaled` E over batches of XᵀX with X/max|X| [in, in] (CorDA),
- * `magnitude` E|x| [in] (AWQ), `peak` max|x| [in], `gradient` E[G] [out, in], `fisher` E[G ⊙ G] over batches [out, in].
+ * `mean` E[x] [in], `moment` E[x·xᵀ] [in, in] (not centred), `square` its diagonal E[x²] [in] (llama.cpp's importance),
+ * `scaled` E over batches of XᵀX with X/max|X| [in, in] (CorDA), `magnitude` E|x| [in] (AWQ), `peak` max|x| [in], `gradient` E[G] [out, in], `fisher` E[G ⊙ G] over batches [out, in].
  */
-export type Statistic = 'mean' | 'moment' | 'scaled' | 'magnitude' | 'peak' | 'gradient' | 'fisher'
+export type Statistic = 'mean' | 'moment' | 'square' | 'scaled' | 'magnitude' | 'peak' | 'gradient' | 'fisher'
 export interface Seen {
   /** rows of x, and batches */
   readonly rows: number

@@ -12,9 +12,10 @@ export const quantize: Command = {
     at: { value: 'GLOB', help: 'which matrices; those of all blocks by default' },
     calibrate: {
       value: 'FILE',
-      help: 'texts (or rows) whose way through the model gptq, awq and aqlm look at, and mixed where it is given',
+      help: 'texts (or rows) whose way through the model gptq, awq and aqlm look at, and mixed and GGUF files where given',
     },
     batches: { value: 'N', help: 'how many rows of up to 512 tokens they look at; 32 by default' },
+    imatrix: { value: 'FILE', help: "llama.cpp's importance matrix for OUT.gguf, in place of --calibrate" },
     layout: {
       value: 'NAME',
       help: 'bitsandbytes, gptq, awq, hqq, aqlm, ... or weft; the first that holds them by default',
@@ -26,6 +27,7 @@ export const quantize: Command = {
     'weft quantize mini mini-nf4 --codec nf4-dq',
     'weft quantize mini mini-gptq --codec gptq:group=64 --calibrate texts.txt',
     'weft quantize mini mini.gguf --codec gguf:Q8_0',
+    'weft quantize mini mini.gguf --codec gguf:Q4_K_M --calibrate texts.txt',
   ],
   run: async (call) => (await import('../run/quantize.ts')).quantize(call),
 }

@@ -1,21 +1,29 @@
 import { mkdir, stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
-import { checkpointOf, type ModelTokenizer, namesOf, type TransformerConfig } from '@weftjs/model'
+import { calibrate, checkpointOf, type ModelTokenizer, namesOf, type TransformerConfig } from '@weftjs/model'
 import { save } from '@weftjs/model/node'
-import { checkpointSources, ggufPacked, saveGguf, tokenizerFiles } from '@weftjs/quant'
+import {
+  checkpointSources,
+  type GgufImportance,
+  ggufImportance,
+  ggufPacked,
+  readImatrix,
+  saveGguf,
+  tokenizerFiles,
+} from '@weftjs/quant'
 import type { Batch, Config } from '@weftjs/spec'
-import { bytesOf, rng } from '@weftjs/tensor'
+import { bytesOf, dispose, rng } from '@weftjs/tensor'
 import { type Folder, openCheckpoint } from '@weftjs/tensor/checkpoint'
-import { fileSink } from '@weftjs/tensor/checkpoint/file'
+import { fileSink, fromFile } from '@weftjs/tensor/checkpoint/file'
 import { startBackend } from '../backends.ts'
 import { mixOf } from '../codecs.ts'
 import type { Call } from '../command.ts'
-import { usage } from '../fail.ts'
+import { Failure, usage } from '../fail.ts'
 import { feed } from '../feed.ts'
 import { openFolder, openNetwork, openTokenizer, weigh } from '../models.ts'
 import { guardOut } from '../out.ts'
-import { mustHaveData, openFor, packedWriter, planOf } from '../pack.ts'
-import { print, printJson, size, status, statusDone } from '../terminal.ts'
+import { disposeOnly, mustHaveData, openFor, packedWriter, planOf } from '../pack.ts'
+import { bar, print, printJson, size, status, statusDone } from '../terminal.ts'
 
 /** rows of a text file that a calibration pass looks at */
 const BATCHES = 32
@@ -47,13 +55,50 @@ const textsOf = async (
   }
 }
 
+/** what the columns of matrices are worth to texts, by a pass of the whole model before any of it is packed */
+const importanceOf = async (folder: Folder, config: Config, texts: string, count: number): Promise<GgufImportance> => {
+  const network = await openNetwork(folder)
+  const rows = await textsOf(texts, network.config, (await openTokenizer(folder, network))!, count)
+  const seen = await calibrate(network, rows, {
+    statistics: ['square'],
+    onProgress: ({ batches, of = 1 }) => status(`${bar(batches / of)} ${batches}/${of}  looking at what matrices read`),
+  })
+  statusDone()
+  const found = await ggufImportance(seen, namesOf(network.config), config)
+  dispose([...new Set(Object.values(seen).flatMap((s) => Object.values(s.tensors)))])
+  disposeOnly(network)
+  return found
+}
+
+interface Look {
+  readonly texts: string | undefined
+  readonly batches: number
+  readonly imatrix: string | undefined
+}
 /** one file that llama.cpp runs; a dense model goes from file to file a tensor at a time */
-const toGguf = async (folder: Folder, out: string, mix: string): Promise<{ bytes: number }> => {
+const toGguf = async (
+  folder: Folder,
+  out: string,
+  mix: string,
+  { texts, batches, imatrix }: Look,
+): Promise<{ bytes: number }> => {
   const config = JSON.parse(await folder.text('config.json')) as Config
+  if ((texts ?? imatrix) !== undefined && config['quantization_config'])
+    throw new Failure(`${folder.name}: is quantized already; importance is for a model of 16 or 32 bits`)
+  const importance =
+    imatrix !== undefined
+      ? await readImatrix(await fromFile(resolve(imatrix)))
+      : texts !== undefined
+        ? await importanceOf(folder, config, texts, batches)
+        : undefined
   const tokenizer = await tokenizerFiles(folder)
   await mkdir(dirname(out), { recursive: true })
   const write = async (tensors: Parameters<typeof saveGguf>[1]['tensors']): Promise<void> =>
-    saveGguf(await fileSink(out), { config, tensors, mix, ...(tokenizer && { tokenizer }) })
+    saveGguf(await fileSink(out), {
+      ...{ config, tensors, mix },
+      ...(tokenizer && { tokenizer }),
+      ...(importance && { importance }),
+    })
   if (config['quantization_config']) {
     const network = await openNetwork(folder)
     const packed = await ggufPacked(network, namesOf(network.config))
@@ -78,11 +123,16 @@ export const quantize = async ({ args: [model, out], text, number, flag }: Call)
     if (mix === undefined) throw usage(`a GGUF file has types of its own; take --codec gguf:Q4_K_M, or name a folder`)
     await startBackend(text('backend'))
     const folder = await openFolder(model!)
-    const { bytes } = await toGguf(folder, target, mix)
+    const [texts, imatrix] = [text('calibrate'), text('imatrix')]
+    if (texts !== undefined && imatrix !== undefined)
+      throw usage('--calibrate gathers what --imatrix has; give one of them')
+    const batches = number('batches', { min: 1, whole: true }) ?? BATCHES
+    const { bytes } = await toGguf(folder, target, mix, { texts, batches, imatrix })
     if (flag('json')) printJson({ out, codec, bytes })
     else print(`${out}: ${size(bytes)} in ${mix}`)
     return 0
   }
+  if (text('imatrix') !== undefined) throw usage('--imatrix is for a GGUF file; name one that ends in .gguf')
   const plan = planOf(codec, '--codec')
   const path = text('calibrate')
   mustHaveData(plan, path !== undefined, 'give it texts with --calibrate FILE')

@@ -68,6 +68,8 @@ export const mixLike = (type: GgmlType): GgufMix | undefined =>
 export interface MixContext extends GgufSizes {
   /** the embedding is the head too */
   readonly tied: boolean
+  /** what columns are worth is known */
+  readonly importance?: boolean
 }
 
 /** where a row is no whole number of blocks of 256: the type of blocks of 32 that llama.cpp takes in its place */
@@ -94,9 +96,9 @@ const needsMore = (i: number, n: number): boolean => {
 }
 
 /**
- * The type of a tensor in a mix, as llama.cpp's quantize chooses it without an importance matrix: more bits for values
- * and the way down of some layers, and for the output; vectors stay float32, and where a row is no whole number of blocks
- * a type of smaller ones is taken. ggml's names.
+ * The type of a tensor in a mix, as llama.cpp's quantize chooses it, with an importance matrix or without: more bits for
+ * values and the way down of some layers, and for the output; vectors stay float32, and where a row is no whole number of
+ * blocks a type of smaller ones is taken. ggml's names.
  */
 export const typeIn = (mix: GgufMix, name: string, shape: readonly number[], c: MixContext): GgmlType => {
   const base: GgmlType = MIXES[mix][1]
@@ -114,7 +116,7 @@ const partType = (
   base: GgmlType,
   part: string,
   i: number,
-  { layers: n, heads, kvHeads, family }: MixContext,
+  { layers: n, heads, kvHeads, family, importance }: MixContext,
 ): GgmlType => {
   const shared = heads / kvHeads >= 4
   const more = needsMore(i, n)
@@ -149,7 +151,9 @@ const partType = (
     if (mix === 'Q3_K_M') return i < Math.floor(n / 16) ? 'Q5_K' : 'Q4_K'
     if (mix === 'Q3_K_L') return 'Q5_K'
     if (mix === 'Q4_K_M' || mix === 'Q5_K_M') return more ? 'Q6_K' : base
-    if (mix === 'Q4_K_S' || mix === 'IQ4_NL') return i < eighth ? 'Q5_K' : base
+    if (mix === 'Q4_K_S' || (mix === 'IQ4_NL' && !importance)) return i < eighth ? 'Q5_K' : base
+    if (importance && i < eighth && mix === 'Q4_0') return 'Q4_1'
+    if (importance && i < eighth && mix === 'Q5_0') return 'Q5_1'
   }
   if (part === 'attn_output') {
     if (mix === 'Q2_K') return 'Q3_K'

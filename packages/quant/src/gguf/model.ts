@@ -5,6 +5,7 @@ import { format as weft } from '../formats/weft.ts'
 import { type GgufSizes, metadataOf, sizesOf, textConfigOf } from './config-out.ts'
 import { isShifted, permutedHeads, rowInHf, toGgufName } from './families.ts'
 import type { GgufField, GgufMetadata } from './field.ts'
+import { type GgufImportance, importanceFor } from './imatrix.ts'
 import { fileTypeOf, fitting, type GgufMix, ggufMix, mixLike, typeIn } from './mix.ts'
 import { converted, movedRows, regrouped, rowBytesOf } from './tensors-out.ts'
 import { type GgmlType, ggmlTypes } from './types.ts'
@@ -22,6 +23,11 @@ export interface GgufModelOptions {
   readonly mix?: GgufMix | (string & {})
   /** the type of one tensor by ggml's name, in place of the mix's */
   readonly typeOf?: (name: string, type: GgmlType) => GgmlType | undefined
+  /**
+   * What each column of a matrix is worth, by ggml's name of its tensor, as `ggufImportance` of a calibration pass and
+   * `readImatrix` of llama.cpp's file give it; matrices that it has none of are made without.
+   */
+  readonly importance?: GgufImportance
   /** `general.name` */
   readonly name?: string
   /** llama.cpp's name of the pre-tokenizer, where it cannot be told from tokenizer.json */
@@ -53,20 +59,18 @@ export const ggufModel = (options: GgufModelOptions): GgufFile => {
   const vocabulary = embed.shape[0]!
   const mix = ggufMix(asked ?? 'F16')
   const hasHead = used.some((p) => p.name === 'output.weight')
-  const context = { ...sizes, tied: !hasHead }
+  const { importance } = options
+  const context = { ...sizes, tied: !hasHead, importance: importance !== undefined }
   const made = used.map((plan): GgufSource => {
     const { name, shape } = plan
     if (plan.packed) return { name, shape, type: plan.packed, data: () => keptRows(plan, plan.packed!) }
     const chosen = typeIn(mix, name, shape, context)
     const type = shape.length < 2 ? chosen : fitting(typeOf?.(name, chosen) ?? chosen, shape.at(-1)!)
-    const { dtype, data } = plan.source
-    const moved = plan.moved
-    return {
-      name,
-      shape,
-      type,
-      data: () => converted(data, { name: plan.source.name, dtype, shape, type, moved, shift: plan.shift }),
-    }
+    const { moved, shift, source } = plan
+    const { dtype, data } = source
+    const columns = importanceFor(importance, name, shape)
+    const conversion = { name: source.name, dtype, shape, type, moved, shift, importance: columns }
+    return { name, shape, type, data: () => converted(data, conversion) }
   })
   const { fields, ropeFactors } = metadataOf(config, vocabulary)
   const quantized = made.some(({ type }) => ggmlTypes[type].size > 1)
