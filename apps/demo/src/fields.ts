@@ -116,7 +116,9 @@ export const training = [
     name: 'base',
     label: 'Frozen weights',
     value: 'float32',
-    options: { float32: '32-bit floats', nf4: '4 bits (NF4): QLoRA' },
+    // the formats that fit the model come with it
+    options: { float32: 'as they are' },
+    help: 'the matrices of the blocks; the adapter trains in 32 bits beside them',
     more: true,
   },
 ] as const satisfies readonly Field[]

@@ -14,6 +14,15 @@ export interface Picked {
   readonly name: string
   readonly files: readonly File[]
 }
+/** a format that the frozen matrices can be kept in */
+export interface Base {
+  readonly name: string
+  readonly title: string
+  /** of each weight, scales included */
+  readonly bits: number
+  /** of the model in it */
+  readonly bytes: number
+}
 export interface Model {
   readonly name: string
   readonly architecture: string
@@ -27,6 +36,8 @@ export interface Model {
   readonly bytes: number
   /** `attn.q`, `mlp.down`: the matrices of a block */
   readonly parts: readonly string[]
+  /** as it is first, then from many bits to few */
+  readonly bases: readonly Base[]
 }
 export interface Adapter {
   readonly title: string

@@ -5,13 +5,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import { readPeftConfig } from '@weftjs/lora'
-import { initNetwork } from '@weftjs/model'
+import { lora, readPeftConfig, savePeft, xLora } from '@weftjs/lora'
+import { attach, initNetwork, loadNetwork } from '@weftjs/model'
 import { save } from '@weftjs/model/node'
 import { cpu, rng } from '@weftjs/tensor'
-import { openSafetensors } from '@weftjs/tensor/checkpoint'
-import { fromFile, nodeFolder } from '@weftjs/tensor/checkpoint/file'
-import { unzipSync } from 'fflate'
+import { blobSink, openSafetensors } from '@weftjs/tensor/checkpoint'
+import { fileSink, fromFile, nodeFolder } from '@weftjs/tensor/checkpoint/file'
+import { unzipSync, zipSync } from 'fflate'
 import type { Browser, Page } from 'playwright-core'
 import { build, type PreviewServer, preview } from 'vite'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -279,13 +279,102 @@ describe('the demo', () => {
       expect(Number(steps)).toBeGreaterThan(2)
 
       await page.uncheck('#resume')
+      // 18,432 numbers in the blocks, 131,232 beside them: 4 bits, and a float32 for each 64
+      const menu = await page.locator('#training-fields-base option').allTextContents()
+      expect(menu[0]).toBe('32-bit floats: 32 bits a weight, 599 kB')
+      expect(menu).toContain('NF4 (QLoRA): 4.5 bits a weight, 535 kB')
+      for (const name of ['nf4-dq', 'int4', 'hqq', 'gguf-Q4_0', 'ternary', 'f16'])
+        expect(await page.locator(`#training-fields-base option[value="${name}"]`).count(), name).toBe(1)
+      // in K-quants 256 numbers of a row share a scale, and those of GPTQ look at texts
+      for (const name of ['gguf-Q4_K', 'gptq', 'outliers'])
+        expect(await page.locator(`#training-fields-base option[value="${name}"]`).count(), name).toBe(0)
       await page.selectOption('#training-fields-base', 'nf4')
       await page.check('#method-fields-rslora')
       await set({ 'method-fields-dropout': 0.1 })
       await page.click('#train')
       await until('#adapter-status', /trained 2 steps here/)
       await until('#train-status', /^Done: 2 steps/)
+      // from one format to another: the model is read anew
+      await page.selectOption('#training-fields-base', 'gguf-Q4_0')
+      await set({ 'training-fields-steps': 3 })
+      await page.click('#train')
+      await until('#train-status', /^Done: 3 steps/)
       expect(faults).toEqual([])
+      await page.close()
+    },
+    timeout,
+  )
+
+  it(
+    'opens a GGUF file as a model, and adapters that lie in folders or in one ComPEFT file',
+    async () => {
+      const visited = await visit(withoutWebgpu)
+      const { page, until, reads, set, text, faults } = visited
+      await until('#device-status', /WebAssembly/)
+      const gguf = join(scratch, 'small.gguf')
+      await weft('quantize', folder, gguf, '--codec', 'gguf:Q8_0', '--backend', 'cpu')
+      await page.check('#model-own')
+      await page.setInputFiles('#model-gguf', gguf)
+      await until('#model-status', /^small\.gguf: llama/)
+      const menu = await page.locator('#training-fields-base option').allTextContents()
+      expect(menu).toEqual([expect.stringMatching(/^as the file has them: 8\.5 bits a weight/)])
+      await set({ 'training-fields-steps': 2, 'training-fields-batch': 1, 'training-fields-length': 16 })
+      await set({ 'training-fields-warmup': 0, 'compare-fields-tokens': 3 })
+      await page.click('#train')
+      await until('#train-status', /^Done: 2 steps/)
+      await until('#compare-status', /Done/)
+
+      await pickTiny(visited)
+      const network = await loadNetwork(nodeFolder(folder))
+      const mixture = attach(network, [{ adapter: xLora({ experts: 2, rank: 2 }), at: ['model', 'norm', '**.q'] }], rng(1))
+      const files: Record<string, Uint8Array> = {}
+      const sinks = new Map<string, ReturnType<typeof blobSink>>()
+      await savePeft(
+        (file) => {
+          const sink = blobSink()
+          sinks.set(file, sink)
+          return sink
+        },
+        mixture,
+        mixture.params,
+        { base: 'tiny' },
+      )
+      for (const [file, sink] of sinks) files[`voices/${file}`] = new Uint8Array(await sink.blob().arrayBuffer())
+      expect(Object.keys(files)).toContain('voices/1/adapter_config.json')
+      const zip = { name: 'voices.zip', mimeType: 'application/zip', buffer: Buffer.from(zipSync(files)) }
+      await page.setInputFiles('#adapter-files', zip)
+      await until('#adapter-status', /^a loaded adapter: [\d,]+ numbers/)
+      await page.click('#write')
+      await until('#compare-status', /Done/)
+      const [download] = await Promise.all([page.waitForEvent('download'), page.click('#download')])
+      const again = join(scratch, 'voices.zip')
+      await download.saveAs(again)
+      expect(Object.keys(unzipSync(await readFile(again)))).toContain('1/adapter_model.safetensors')
+
+      const small = join(scratch, 'small.cpft')
+      const plain = join(scratch, 'plain')
+      const lone = attach(network, [{ adapter: lora({ rank: 2 }), at: '**.q' }], rng(2))
+      await mkdir(plain)
+      await savePeft((file) => fileSink(join(plain, file)), lone, lone.params, { base: 'tiny' })
+      await weft('convert', plain, small, '--to', 'compeft')
+      await page.setInputFiles('#adapter-files', small)
+      await until('#adapter-status', /^a loaded adapter: 256 numbers at 2 matrices/)
+      expect(faults).toEqual([])
+
+      await page.setInputFiles('#model-gguf', {
+        name: 'cut.gguf',
+        mimeType: 'x/y',
+        buffer: (await readFile(gguf)).subarray(0, 999),
+      })
+      expect(await reads('#model-error', /./)).toContain('cut.gguf')
+      const two = [gguf, gguf].map(async (path, i) => ({
+        name: `${i}.gguf`,
+        mimeType: 'x/y',
+        buffer: await readFile(path),
+      }))
+      await page.setInputFiles('#model-gguf', await Promise.all(two))
+      expect(await reads('#model-error', /There are/)).toContain('There are 2 GGUF files here')
+      expect(await text('#adapter-status')).toBe('There is no adapter yet.')
       await page.close()
     },
     timeout,

@@ -9,6 +9,7 @@ export const modelChoice = (app: App): (() => Promise<void>) => {
   const own = byId<HTMLInputElement>('model-own')
   const drop = byId('model-drop')
   const input = byId<HTMLInputElement>('model-files')
+  const single = byId<HTMLInputElement>('model-gguf')
   const status = byId('model-status')
   let picked: Picked | undefined
   let latest = 0
@@ -47,7 +48,9 @@ export const modelChoice = (app: App): (() => Promise<void>) => {
 
   const take = (files: readonly File[], folder?: string): void => {
     if (!files.length) return
-    const name = folder ?? (files[0]!.webkitRelativePath.split('/')[0] || 'picked model')
+    const [first] = files
+    const alone = /\.gguf$/i.test(first!.name) && !first!.webkitRelativePath
+    const name = folder ?? (alone ? first!.name : first!.webkitRelativePath.split('/')[0] || 'picked model')
     // a clone of a repository has folders of its own, which no model needs
     picked = { name, files: files.filter((f) => f.webkitRelativePath.split('/').length <= 2) }
     own.checked = true
@@ -55,7 +58,7 @@ export const modelChoice = (app: App): (() => Promise<void>) => {
   }
   mini.addEventListener('change', load)
   own.addEventListener('change', load)
-  input.addEventListener('change', () => take([...(input.files ?? [])]))
+  for (const one of [input, single]) one.addEventListener('change', () => take([...(one.files ?? [])]))
   dropZone(byId('model'), take)
   return load
 }

@@ -2,8 +2,8 @@ import { type App, fail, passFocus } from '../app.ts'
 import { lossChart } from '../chart.ts'
 import { type About, training } from '../fields.ts'
 import { byId, draw, element, values } from '../form.ts'
-import type { StepEvent, Trained, TrainRequest } from '../protocol.ts'
-import { bytes, clock, count } from '../show.ts'
+import type { Model, StepEvent, Trained, TrainRequest } from '../protocol.ts'
+import { bits as bitsText, bytes, clock, count } from '../show.ts'
 
 /** the menu of methods: what the files of the folder say of themselves, without their code */
 const methods = Object.fromEntries(
@@ -49,13 +49,28 @@ export const trainer = (app: App, done: () => void): void => {
       }),
     )
   }
+  const base = trainingFields.querySelector<HTMLSelectElement>('[name="base"]')!
+  let offered: Model['bases'] | undefined
+  const drawBases = (bases: Model['bases']): void => {
+    if (offered === bases) return
+    offered = bases
+    const kept = bases.some((b) => b.name === base.value) ? base.value : bases[0]!.name
+    base.replaceChildren(
+      ...bases.map(({ name, title, bits, bytes: size }) =>
+        element('option', { value: name, selected: name === kept }, `${title}: ${bitsText(bits)}, ${bytes(size)}`),
+      ),
+    )
+  }
   const state = (): void => {
     const { model, adapter, text } = app
-    if (model) drawParts(model.parts)
+    if (model) {
+      drawParts(model.parts)
+      drawBases(model.bases)
+    }
     byId('resume-choice').hidden = !adapter
     if (!adapter) resume.checked = false
     byId('fresh').inert = resume.checked
-    trainingFields.querySelector<HTMLSelectElement>('[name="base"]')!.disabled = resume.checked
+    base.disabled = resume.checked
     for (const group of byId('setup').querySelectorAll<HTMLFieldSetElement>(':scope > fieldset'))
       group.disabled = app.training
     start.disabled = app.training || !model || !text

@@ -1,4 +1,4 @@
-import { fromPeft, loadPeft, PEFT_CONFIG, PEFT_TENSORS, readPeftConfig, savePeft } from '@weftjs/lora'
+import { fromPeft, loadPeft, readPeftConfig, savePeft } from '@weftjs/lora'
 import { miniFolder } from '@weftjs/mini'
 import {
   attach,
@@ -11,20 +11,20 @@ import {
   type Tuned,
   tunedOf,
 } from '@weftjs/model'
-import { fromBnb, nf4, quantize } from '@weftjs/quant'
+import { fromPacked, quantize } from '@weftjs/quant'
 import type { Network, Params, Tensor } from '@weftjs/spec'
 import { bytesOf, clone, countParams, dispose, keepParams, mapParams, rng, tidy } from '@weftjs/tensor'
-import { blobFolder, blobSink, type Folder } from '@weftjs/tensor/checkpoint'
-import { unzipSync } from 'fflate'
+import { blobSink, type Folder } from '@weftjs/tensor/checkpoint'
 import type { Adapter, Model, Requests } from '../protocol.ts'
+import { basesOf, codecFor, WHOLE } from './bases.ts'
+import { adapterFolder, modelFolder } from './files.ts'
 import type { Context } from './main.ts'
-
-export type Base = 'float32' | 'nf4'
 
 export interface Loaded {
   readonly folder: Folder
   readonly name: string
-  readonly base: Base
+  /** format of the frozen matrices: of `Model.bases` */
+  readonly base: string
   readonly network: Network<TransformerConfig>
   readonly tokenizer: ModelTokenizer
 }
@@ -62,17 +62,11 @@ export const dropTuning = (session: Session): void => {
   dispose([...new Set([...Object.values(params), ...Object.values(tuned.params), ...Object.values(tuned.constants)])])
 }
 
-const open = async (
-  folder: Folder,
-  base: Base,
-  tell?: Context<'load'>['tell'],
-): Promise<Network<TransformerConfig>> => {
-  const network = await loadNetwork(folder, {
-    packed: fromBnb,
+const open = (folder: Folder, tell?: Context<'load'>['tell']): Promise<Network<TransformerConfig>> =>
+  loadNetwork(folder, {
+    packed: fromPacked,
     onProgress: ({ tensors, of }) => tell?.({ done: tensors, of }),
   })
-  return base === 'nf4' ? quantize(network, nf4(), { consume: true }) : network
-}
 
 /** Loads mini or a picked folder; what was there before goes only when this one is whole. */
 export const loadModel = async (
@@ -80,15 +74,11 @@ export const loadModel = async (
   picked: Requests['load']['in'],
   { tell }: Context<'load'>,
 ): Promise<Model> => {
-  const folder = picked === 'mini' ? miniFolder() : blobFolder(picked.files, picked.name)
+  const folder = picked === 'mini' ? miniFolder() : await modelFolder(picked)
   const name = picked === 'mini' ? picked : picked.name
-  if (picked !== 'mini' && !(await folder.has('config.json')))
-    throw new Error(
-      'This is no folder of a model: it has no config.json. Pick one as it comes from the Hugging Face hub, with config.json, model.safetensors and tokenizer.json.',
-    )
   // the small file first: a folder without it need not be read
   const tokenizer = await loadTokenizer(folder)
-  const network = await open(folder, 'float32', tell)
+  const network = await open(folder, tell)
   try {
     checkTokenizer(tokenizer, network.config)
     if (network.config.output !== 'causal')
@@ -99,15 +89,17 @@ export const loadModel = async (
   }
   dropTuning(session)
   release(session.loaded?.network)
-  session.loaded = { folder, name, network, tokenizer, base: 'float32' }
+  session.loaded = { folder, name, network, tokenizer, base: WHOLE }
   const { config } = network
   const tensors = { ...tensorsOf(network) } as unknown as Params
   const parts = Object.keys(network.weights).flatMap((n) => /^blocks\.\d+\.(.+)$/.exec(n)?.[1] ?? [])
+  const bytes = bytesOf(tensors)
   return {
     name,
     architecture: config.architecture,
     parameters: countParams(tensors),
-    bytes: bytesOf(tensors),
+    bytes,
+    bases: basesOf(network, bytes),
     layers: config.layers,
     width: config.width,
     vocabulary: config.vocabulary,
@@ -117,13 +109,18 @@ export const loadModel = async (
 }
 
 /** The model with its frozen weights in this format; read anew where they are in another. */
-export const withBase = async (session: Session, base: Base): Promise<Loaded> => {
+export const withBase = async (session: Session, base: string): Promise<Loaded> => {
   const loaded = loadedOf(session)
   if (loaded.base === base) return loaded
+  const codec = base === WHOLE ? undefined : codecFor(base, loaded.network)
   dropTuning(session)
-  const network = base === 'nf4' ? await quantize(loaded.network, nf4(), { consume: true }) : undefined
-  if (!network) release(loaded.network)
-  session.loaded = { ...loaded, base, network: network ?? (await open(loaded.folder, base)) }
+  let { network } = loaded
+  if (loaded.base !== WHOLE) {
+    network = await open(loaded.folder)
+    release(loaded.network)
+  }
+  session.loaded = { ...loaded, base: WHOLE, network }
+  if (codec) session.loaded = { ...loaded, base, network: await quantize(network, codec, { consume: true }) }
   return session.loaded
 }
 
@@ -156,30 +153,10 @@ export const saveAdapter = async (session: Session): Promise<Readonly<Record<str
   }
 }
 
-const unpack = async (files: readonly File[]): Promise<readonly File[]> => {
-  const zip = files.find((f) => /\.zip$/i.test(f.name))
-  if (!zip) return files
-  let inside: Record<string, Uint8Array>
-  try {
-    inside = unzipSync(new Uint8Array(await zip.arrayBuffer()))
-  } catch (error) {
-    throw new Error(`${zip.name} cannot be unpacked: ${(error as Error).message}. Download it again.`)
-  }
-  return Object.entries(inside)
-    .filter(([path]) => !path.endsWith('/'))
-    .map(([path, bytes]) => new File([bytes as BlobPart], path.split('/').at(-1)!))
-}
-
-/** An adapter from PEFT's two files, or from a zip of them; the one that is there stays if these are wrong. */
+/** An adapter from its files; the one that is there stays if these are wrong. */
 export const loadAdapter = async (session: Session, files: readonly File[]): Promise<Adapter> => {
   const { network } = loadedOf(session)
-  const found = new Map((await unpack(files)).map((f) => [f.name, f]))
-  const missing = [PEFT_CONFIG, PEFT_TENSORS].filter((f) => !found.has(f))
-  if (missing.length)
-    throw new Error(
-      `An adapter is ${PEFT_CONFIG} and ${PEFT_TENSORS} together, or a zip with both; ${missing.join(' and ')} ${missing.length > 1 ? 'are' : 'is'} missing among ${[...found.keys()].join(', ') || 'nothing'}.`,
-    )
-  const folder = blobFolder(found, 'the adapter')
+  const folder = await adapterFolder(files)
   const start = fromPeft(await readPeftConfig(folder), network, sitesOf(network))
   const fresh = attach(start.network, start.attachments, rng(0), start.options)
   let read: Awaited<ReturnType<typeof loadPeft>>

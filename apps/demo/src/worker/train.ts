@@ -6,7 +6,7 @@ import { countParams, peakBytes, rng } from '@weftjs/tensor'
 import type { About, Training } from '../fields.ts'
 import type { Trained, TrainRequest } from '../protocol.ts'
 import type { Context } from './main.ts'
-import { type Base, describe, dropTuning, type Session, type Tuning, withBase } from './session.ts'
+import { describe, dropTuning, type Session, type Tuning, withBase } from './session.ts'
 
 interface MethodFile {
   readonly about: About
@@ -25,7 +25,7 @@ const fresh = async (session: Session, { settings, method, options, parts }: Tra
   const file = methods[`../methods/${method}.ts`]
   if (!file) throw new Error(`There is no method '${method}'.`)
   if (!parts.length) throw new Error('No matrix is chosen, so nothing would learn: choose at least one kind.')
-  const { network } = await withBase(session, settings.base as Base)
+  const { network } = await withBase(session, settings.base)
   const at = parts.map((part) => `blocks.*.${part}`)
   const tuned = attach(network, [{ adapter: file.make(options), at }], rng(settings.seed).fork('adapters'))
   return { tuned, params: tuned.params, title: file.about.title, steps: 0 }
