@@ -133,6 +133,48 @@ describe('k-means', () => {
   })
 })
 
+describe('on the heap, in threads', () => {
+  const momentOf = (n: number): Tensor2D => {
+    const x = mul(rng(7).normal([n, n]), rng(8).uniform([n], 0.1, 3))
+    return mul(matMul(x, x, true), 1 / n) as Tensor2D
+  }
+  it.each([
+    ['two books', [72, 48], { bits: 5 }, true],
+    ['two books, with no H', [72, 48], { bits: 5 }, false],
+    ['groups of two rows, three guesses', [70, 33], { bits: 4, group: 3, outGroup: 2, beam: 3 }, true],
+    ['three small books, four guesses', [19, 25], { bits: 1, group: 5, codebooks: 3, beam: 4, rounds: 2 }, true],
+    ['one book, two guesses, with no H', [64, 12], { bits: 3, group: 4, codebooks: 1, beam: 2 }, false],
+  ] as const)('%s: codes, books and scales are those of the loops in JavaScript', async (_, shape, options, seen) => {
+    const numbers = rng(5)
+      .normal([...shape])
+      .dataSync() as Float32Array
+    const moment = momentOf(shape[1]).dataSync() as Float32Array
+    const solve = (): ArrayLike<number>[] => {
+      const h = seen ? seenOf(tensor(moment, [shape[1], shape[1]]) as Tensor2D) : undefined
+      const parts = aqlm(options).encode(tensor(numbers, [...shape]) as Tensor2D, h)
+      return Object.values(parts).map((t) => t.dataSync())
+    }
+    await wasm()
+    const found = solve()
+    await cpu()
+    expect(found).toEqual(solve())
+  })
+  it('points that weigh nothing, or of which there are few', async () => {
+    const x = rng(1)
+      .numbers(300)
+      .map((v, i) => (i % 3 ? v : 0))
+    const weights = Float64Array.from(x, (_, i) => (i % 3 === 1 ? 0 : i % 7))
+    for (const k of [1, 5, 8, 150])
+      for (const w of [undefined, weights, weights.map(() => 0)]) {
+        const options = { k, d: 3, draws: rng(2).numbers(k), ...(w && { weights: w }) }
+        await wasm()
+        const found = kMeans(Float64Array.from(x), options)
+        await cpu()
+        expect(found).toEqual(kMeans(Float64Array.from(x), options))
+      }
+  })
+})
+
 describe('codes, books and scales', () => {
   const shape = { out: 2, input: 6, codebooks: 1, bits: 2, group: 2, outGroup: 1 }
   const moment = (n: number, seed: number): Tensor2D => {

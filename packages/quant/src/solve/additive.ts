@@ -29,15 +29,29 @@ export const eachGroup = (
     for (let j = 0; j < input / group; j++, code += codebooks) f(o, j, code)
 }
 
+/** calls f for each row of each group: with where its codes begin, where its numbers begin in a vector, and in a matrix [out, in] */
+export const eachRow = (
+  { out, input, group, outGroup, codebooks }: AdditiveShape,
+  f: (o: number, code: number, row: number, at: number) => void,
+): void => {
+  const own = (input / group) * codebooks
+  for (let i = 0, at = 0; i < out; i++) {
+    const o = Math.floor(i / outGroup)
+    const row = (i % outGroup) * group
+    for (let j = 0, code = o * own; j < input; j += group, code += codebooks, at += group) f(o, code, row, at)
+  }
+}
+
 /** W [out·in] of codes, books and scales */
 export const rebuilt = (shape: AdditiveShape, { codes, books, scales }: Additive): Float64Array => {
   const { out, input, codebooks, bits, group, outGroup } = shape
-  const d = group * outGroup
+  const [size, d] = [2 ** bits, group * outGroup]
   const w = new Float64Array(out * input)
-  eachGroup(shape, (o, j, code) => {
+  eachRow(shape, (o, code, row, to) => {
+    const s = scales[o]!
     for (let c = 0; c < codebooks; c++) {
-      const at = (c * 2 ** bits + codes[code + c]!) * d
-      for (let t = 0; t < d; t++) w[placeOf(shape, o, j, t)]! += scales[o]! * books[at + t]!
+      const at = (c * size + codes[code + c]!) * d + row
+      for (let t = 0; t < group; t++) w[to + t]! += s * books[at + t]!
     }
   })
   return w

@@ -1,7 +1,8 @@
-import { type Matrix, multiply } from '@weftjs/tensor/linalg'
-import { type Additive, type AdditiveShape, eachGroup, placeOf, rebuilt } from './additive.ts'
+import type { Matrix } from '@weftjs/tensor/linalg'
+import { type Additive, type AdditiveShape, eachGroup, eachRow, placeOf, rebuilt } from './additive.ts'
 import { search } from './beam.ts'
 import { kMeans } from './kmeans.ts'
+import { product } from './product.ts'
 
 export interface SolveOptions {
   /** H = E[x·xᵀ] [in, in] of what the layer reads; the identity where absent */
@@ -21,13 +22,22 @@ export interface SolveOptions {
 
 /** V·H */
 const seenBy = (v: Float64Array, { out, input }: AdditiveShape, h: Matrix | undefined): Float64Array =>
-  h ? multiply({ rows: out, cols: input, data: v }, h).data : v
+  h ? product({ rows: out, cols: input, data: v }, h).data : v
 
-const dot = (a: Float64Array, b: Float64Array): number => a.reduce((sum, v, i) => sum + v * b[i]!, 0)
+const dot = (a: Float64Array, b: Float64Array): number => {
+  let sum = 0
+  for (let i = 0; i < a.length; i++) sum += a[i]! * b[i]!
+  return sum
+}
+/** a − b, in place of b */
+const less = (a: Float64Array, b: Float64Array): Float64Array => {
+  for (let i = 0; i < a.length; i++) b[i] = a[i]! - b[i]!
+  return b
+}
 
 /** tr(E·H·Eᵀ) of E = W − Ŵ */
 export const lossOf = (w: Float64Array, shape: AdditiveShape, found: Additive, h: Matrix | undefined): number => {
-  const gap = rebuilt(shape, found).map((v, i) => w[i]! - v)
+  const gap = less(w, rebuilt(shape, found))
   return dot(gap, seenBy(gap, shape, h))
 }
 
@@ -78,12 +88,13 @@ const start = (w: Float64Array, shape: AdditiveShape, { moment, draws }: SolveOp
 /** what code books read of a matrix [out·in]: the adjoint of `rebuilt` */
 const gathered = (v: Float64Array, shape: AdditiveShape, { codes, scales }: Additive): Float64Array => {
   const { codebooks, bits, group, outGroup } = shape
-  const d = group * outGroup
-  const sums = new Float64Array(codebooks * 2 ** bits * d)
-  eachGroup(shape, (o, j, code) => {
+  const [size, d] = [2 ** bits, group * outGroup]
+  const sums = new Float64Array(codebooks * size * d)
+  eachRow(shape, (o, code, row, at) => {
+    const s = scales[o]!
     for (let c = 0; c < codebooks; c++) {
-      const at = (c * 2 ** bits + codes[code + c]!) * d
-      for (let t = 0; t < d; t++) sums[at + t]! += scales[o]! * v[placeOf(shape, o, j, t)]!
+      const to = (c * size + codes[code + c]!) * d + row
+      for (let t = 0; t < group; t++) sums[to + t]! += s * v[at + t]!
     }
   })
   return sums
@@ -106,8 +117,7 @@ const fitBooks = (
   const diagonal = gathered(sizes, shape, squared)
   const eased = (r: Float64Array): Float64Array => r.map((v, i) => (diagonal[i]! > 0 ? v / diagonal[i]! : 0))
   const books = found.books.slice()
-  const first = of(books)
-  const r = back(first.map((v, i) => w[i]! - v))
+  const r = back(less(w, of(books)))
   let z = eased(r)
   const p = z.slice()
   let rz = dot(r, z)

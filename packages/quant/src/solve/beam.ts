@@ -1,5 +1,6 @@
 import { type Matrix, multiply } from '@weftjs/tensor/linalg'
 import { type Additive, type AdditiveShape, placeOf, rebuilt } from './additive.ts'
+import { onHeap } from './beam-heap.ts'
 
 export interface SearchOptions {
   readonly moment?: Matrix | undefined
@@ -42,9 +43,17 @@ const leastOf = (beam: number): { put: (v: number, id: number) => void; ids: num
 /**
  * New codes for the code books and scales as they are, none of which raises tr((W − Ŵ)·H·(W − Ŵ)ᵀ): code by code along
  * the columns, with the `beam` best guesses of each row group in mind. Without H groups are independent, and so are their beams.
+ * On the wasm heap, in threads over row groups, where there is one.
  */
-export const search = (
-  w: Float64Array,
+export const search = (w: Float64Array, shape: AdditiveShape, found: Additive, options: SearchOptions): Int32Array => {
+  const now = rebuilt(shape, found)
+  const gap = new Float64Array(w.length)
+  for (let i = 0; i < w.length; i++) gap[i] = w[i]! - now[i]!
+  return onHeap(gap, shape, found, options) ?? plain(gap, shape, found, options)
+}
+
+const plain = (
+  gap: Float64Array,
   shape: AdditiveShape,
   found: Additive,
   { moment, beam }: SearchOptions,
@@ -52,9 +61,8 @@ export const search = (
   const { out, input, codebooks, bits, group, outGroup } = shape
   const { books, scales } = found
   const [d, k, heights, columns] = [group * outGroup, 2 ** bits, out / outGroup, input / group]
-  const now = rebuilt(shape, found)
   const first: Guess = {
-    gap: w.map((v, i) => v - now[i]!),
+    gap,
     codes: found.codes.slice(),
     loss: new Float64Array(heights),
     pull: new Float64Array(heights * d),
