@@ -575,6 +575,16 @@ export const methods: readonly Method[] = [
     options: ['form', 'hidden', 'length'],
   },
   {
+    name: 'qaLora',
+    family: 'lora',
+    equation: 'W + (α/r)·B·A·P, P summing each group of inputs, A random, B zero',
+    paper: 'Xu et al., arXiv:2309.14717',
+    file: 'packages/lora/src/qa-lora.ts',
+    subpath: '@weftjs/lora/qa-lora',
+    options: ['alpha', 'alphaPattern', 'dropout', 'group', 'rank', 'rankPattern', 'rslora'],
+    peft: 'LORA',
+  },
+  {
     name: 'qst',
     family: 'lora',
     equation:
@@ -886,7 +896,7 @@ export const methods: readonly Method[] = [
     paper: 'the grid of Frantar et al., arXiv:2210.17323',
     file: 'packages/quant/src/affine.ts',
     subpath: '@weftjs/quant/affine',
-    options: ['bits', 'group', 'symmetric'],
+    options: ['bits', 'floatZero', 'group', 'symmetric'],
   },
   {
     name: 'aqlm',
@@ -1003,7 +1013,7 @@ export const methods: readonly Method[] = [
     paper: 'the grid of Frantar et al., arXiv:2210.17323',
     file: 'packages/quant/src/int2.ts',
     subpath: '@weftjs/quant/int2',
-    options: ['group', 'symmetric'],
+    options: ['floatZero', 'group', 'symmetric'],
   },
   {
     name: 'int3',
@@ -1012,7 +1022,7 @@ export const methods: readonly Method[] = [
     paper: 'the grid of Frantar et al., arXiv:2210.17323',
     file: 'packages/quant/src/int3.ts',
     subpath: '@weftjs/quant/int3',
-    options: ['group', 'symmetric'],
+    options: ['floatZero', 'group', 'symmetric'],
   },
   {
     name: 'int4',
@@ -1021,7 +1031,7 @@ export const methods: readonly Method[] = [
     paper: 'the grid of Frantar et al., arXiv:2210.17323',
     file: 'packages/quant/src/int4.ts',
     subpath: '@weftjs/quant/int4',
-    options: ['group', 'symmetric'],
+    options: ['floatZero', 'group', 'symmetric'],
   },
   {
     name: 'int8',

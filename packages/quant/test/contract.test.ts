@@ -70,6 +70,8 @@ const CLAIMS: Readonly<Record<string, readonly Claim[]>> = {
     { options: { bits: 8, group: 128 }, bits: 8 + 40 / 128, error: 0.01, shapes: WIDE },
     { options: { bits: 3, group: -1 }, bits: 3 + 35 / 256, error: 0.25 },
     { options: { bits: 2, group: 16, symmetric: true }, bits: 4, error: 0.5, shapes: WHOLE },
+    { options: { floatZero: true }, bits: 5, error: 0.11, shapes: WHOLE },
+    { options: { bits: 3, group: 32, floatZero: true }, bits: 5, error: 0.22, shapes: WHOLE },
   ],
   int4: [{ bits: 4 + 36 / 64, error: 0.11, shapes: WHOLE }],
   int3: [{ bits: 3 + 35 / 64, error: 0.22, shapes: WHOLE }],

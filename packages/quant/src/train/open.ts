@@ -113,7 +113,9 @@ const even = (known?: number): Openable => ({
     }
     const block = group === -1 ? shape[1] : group
     const scale = copied(parts['scale']!)
-    const zero = symmetric ? undefined : unpackStream(words(parts['zero']!), bits, scale.length)
+    const stored = parts['zero']
+    const numbers = stored?.dtype === 'float32' && copied(stored)
+    const zero = symmetric ? undefined : numbers || unpackStream(words(stored!), bits, scale.length)
     return {
       at: {
         ...{ shape, codebooks: 1, bits, group: 1, outGroup: 1, block, learns: false, halves: false },

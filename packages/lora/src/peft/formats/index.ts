@@ -27,6 +27,7 @@ import { format as oft } from './oft.ts'
 import { format as olora } from './olora.ts'
 import { format as pissa } from './pissa.ts'
 import { format as poly } from './poly.ts'
+import { format as qaLora } from './qa-lora.ts'
 import { format as randlora } from './randlora.ts'
 import { format as road } from './road.ts'
 import { format as rslora } from './rslora.ts'
@@ -65,6 +66,7 @@ export const formats: readonly PeftFormat[] = [
   olora,
   pissa,
   poly,
+  qaLora,
   randlora,
   road,
   rslora,
