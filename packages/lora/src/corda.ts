@@ -1,7 +1,18 @@
-import type { Adapter, Site, Tensor2D } from '@weftjs/spec'
-import { cholesky, choleskySolve, type Matrix, matrix, multiply, type Svd, svd, toMatrix } from '@weftjs/tensor/linalg'
+import type { Adapter, InitContext, Site, Tensor2D } from '@weftjs/spec'
+import {
+  cholesky,
+  choleskySolve,
+  type Matrix,
+  matrix,
+  multiply,
+  type Product,
+  type Svd,
+  svd,
+  toMatrix,
+  transpose,
+} from '@weftjs/tensor/linalg'
 import { type LoraOptions, type LoraState, lora, loraScale } from './lora.ts'
-import { columns, factorsOf, mustBePositive, residual, topTriples } from './shared/residual.ts'
+import { columns, factorsOf, isWhole, mustBePositive, residual, topTriples } from './shared/residual.ts'
 import { mustFit } from './shared/start.ts'
 
 export interface CordaOptions extends Omit<LoraOptions, 'init' | 'loraBias'> {
@@ -18,7 +29,7 @@ export type CordaState = LoraState
 export const trainable = ({ in: n, out }: Site, { rank = 8 }: CordaOptions = {}): number => rank * (n + out)
 
 /** C + λ·mean(diag C)·I and its Cholesky factor, with the first λ, 2λ, 4λ, ... for which C'·C'⁻¹ is I to 5 % in all */
-const damped = (name: string, c: Matrix, damping: number): { c: Matrix; l: Matrix } => {
+const damped = (name: string, c: Matrix, damping: number): Damped => {
   const n = c.rows
   let trace = 0
   for (let i = 0; i < n; i++) trace += c.data[i * n + i]!
@@ -40,10 +51,33 @@ const damped = (name: string, c: Matrix, damping: number): { c: Matrix; l: Matri
   throw new Error(`${name}: the covariance of its inputs cannot be inverted; calibrate on more data`)
 }
 
+interface Damped {
+  readonly c: Matrix
+  readonly l: Matrix
+}
+/** of the input of a site; sites that read the same one after another share what was found */
+const dampedOf = ({ name }: Site, { once, seen }: InitContext, damping: number): Damped => {
+  const last = once<{ of?: Tensor2D; found?: Damped }>('damped', () => ({}))
+  const scaled = seen().get('scaled') as Tensor2D
+  if (last.of !== scaled) {
+    last.found = damped(name, toMatrix(scaled), damping)
+    last.of = scaled
+  }
+  return last.found!
+}
+
+/** W·C, which is never made */
+const weighed = (w: Matrix, c: Matrix): Product => ({
+  rows: w.rows,
+  cols: w.cols,
+  times: (x) => multiply(w, multiply(c, x)),
+  transposedTimes: (x) => multiply(c, transpose(multiply(transpose(x), w))),
+})
+
 /**
  * W = W_res + (α/r)·B·A, B·A r components of W = U·S·(Vᵀ·C⁻¹), where U·S·Vᵀ = svd(W·C)  —  Yang et al., arXiv:2406.05223
  *
- * C = E[XᵀX] over batches X of inputs, each over its largest entry (in PEFT over its largest positive one).  * With C = I and `ipm` this is PiSSA. `kpm` needs the whole SVD, a minute for a large model without a system LAPACK.
+ * C = E[XᵀX] over batches X of inputs, each over its largest entry (in PEFT over its largest positive one). With C = I and `ipm` this is PiSSA. `kpm` needs the whole SVD, a minute for a large model without a system LAPACK.
  */
 export const corda = (options: CordaOptions = {}): Adapter<CordaState> => {
   const { mode = 'ipm', damping = 0.01, niter, ...rest } = options
@@ -56,13 +90,14 @@ export const corda = (options: CordaOptions = {}): Adapter<CordaState> => {
     name: 'corda',
     options: { ...options },
     calibrates: ['scaled'],
-    init: (site, { rng, seen }) => {
+    init: (site, ctx) => {
       const { rank, factor } = at(site)
       mustFit(site, rank)
       mustBePositive(`${site.name}: alpha`, factor)
-      const { c, l } = damped(site.name, toMatrix(seen().get('scaled') as Tensor2D), damping)
-      const product = multiply(toMatrix(site.weight!.dense()), c) // [out, in]
-      const found = mode === 'ipm' ? topTriples(product, rank, rng, niter) : svd(product)
+      const { c, l } = dampedOf(site, ctx, damping)
+      const w = toMatrix(site.weight!.dense()) // [out, in]
+      const product = mode === 'ipm' && !isWhole(niter, site.weight!.shape) ? weighed(w, c) : multiply(w, c)
+      const found = 'data' in product && mode === 'kpm' ? svd(product) : topTriples(product, rank, ctx.rng, niter)
       const first = mode === 'ipm' ? 0 : found.s.length - rank
       const part = (m: Matrix): Matrix => columns(m, first, first + rank)
       const chosen: Svd = {

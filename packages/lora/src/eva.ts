@@ -1,6 +1,15 @@
 import type { Adapter, InitContext, Site, Tensor, Tensor2D } from '@weftjs/spec'
 import { reshape, zeros } from '@weftjs/tensor'
-import { eigh, fromMatrix, type Matrix, matrix, randomizedSvd, toMatrix, transpose } from '@weftjs/tensor/linalg'
+import {
+  eigh,
+  fromMatrix,
+  type Matrix,
+  matrix,
+  multiply,
+  randomizedSvd,
+  toMatrix,
+  transpose,
+} from '@weftjs/tensor/linalg'
 import { lowRank, scale, sum } from '@weftjs/weight'
 import { type LoraOptions, type LoraState, lora, loraScale } from './lora.ts'
 import { droppedWhile } from './shared/dropped.ts'
@@ -32,17 +41,18 @@ const principal = ({ seen, rng }: InitContext, site: Site, count: number): Princ
   const moment = toMatrix(seen(site).get('moment') as Tensor2D)
   const mean = toMatrix(reshape(seen(site).get('mean'), [1, -1]) as Tensor2D).data
   const n = moment.rows
-  const c = matrix(
-    n,
-    n,
-    moment.data.map((x, i) => x - mean[Math.floor(i / n)]! * mean[i % n]!),
-  ) // [in, in]
+  const c = matrix(n, n) // [in, in]
+  for (let i = 0; i < n; i++)
+    for (let j = 0; j < n; j++) c.data[i * n + j] = moment.data[i * n + j]! - mean[i]! * mean[j]!
   let trace = 0
   for (let i = 0; i < n; i++) trace += c.data[i * n + i]!
   if (!(trace > 0 && Number.isFinite(trace)))
     throw new Error(`${site.name}: its inputs do not vary; calibrate on other data`)
   if (n > 256) {
-    const { v, s } = randomizedSvd(c, count, { rng, iterations: 4 })
+    // symmetric, so that no transpose is made
+    const times = (x: Matrix): Matrix => multiply(c, x)
+    const whole = { rows: n, cols: n, times, transposedTimes: times }
+    const { v, s } = randomizedSvd(whole, count, { rng, iterations: 4 })
     return { v, variances: s, shares: s.map((x) => x / trace) }
   }
   const { values, vectors } = eigh(c)

@@ -1,4 +1,16 @@
-import type { Adapter, InitContext, Network, Params, Rng, RunContext, Seen, Site, Tensor, Weight } from '@weftjs/spec'
+import type {
+  Adapter,
+  InitContext,
+  Network,
+  Params,
+  Rng,
+  RunContext,
+  Seen,
+  Site,
+  Start,
+  Tensor,
+  Weight,
+} from '@weftjs/spec'
 import { tidy } from '@weftjs/tensor'
 import { matchNames } from '@weftjs/weight'
 import type { TransformerConfig } from './config.ts'
@@ -114,7 +126,12 @@ const startAll = (
           )
         },
       }
-      const start = adapter.init(site, context)
+      let start: Start<Params> | undefined
+      // what it computes on its way goes with each site, and not with the last one
+      tidy(() => {
+        start = adapter.init(site, context)
+        return { ...start?.state, base: { ...start?.base?.parts }, common: Object.fromEntries(common) } as never
+      })
       if (!start) continue
       for (const [key, tensor] of Object.entries(start.state) as [string, Tensor][])
         (!start.trains || start.trains.includes(key) ? params : constants)[`${prefix}.${key}`] = tensor

@@ -1,5 +1,18 @@
 import type { Params, Rng, Tensor } from '@weftjs/spec'
-import { gatherRows, mul, pad, reshape, rsqrt, slice, square, sub, sum, tensor, walshHadamard } from '@weftjs/tensor'
+import {
+  gatherRows,
+  mul,
+  pad,
+  reshape,
+  rsqrt,
+  slice,
+  square,
+  sub,
+  sum,
+  tensor,
+  tidy,
+  walshHadamard,
+} from '@weftjs/tensor'
 
 /** a random projection ℝᵈ → ℝᴰ, as tensors that stay fixed */
 export interface Fastfood extends Params {
@@ -34,11 +47,12 @@ export const orderOf = (rng: Rng, d: number, L: number): Tensor => {
 }
 
 /** @returns the projection that this stream of noise draws for `size` numbers */
-export const fastfood = (rng: Rng, d: number, size: number): Fastfood => {
-  const g = rng.fork('gauss').normal([paddedSize(d, size)]) // [L]
-  const signs = rng.fork('signs').bernoulli([d], 0.5) // 0 or 1 [d]
-  return { signs: sub(mul(signs, 2), 1), gauss: mul(g, rsqrt(mul(sum(square(g)), size))) }
-}
+export const fastfood = (rng: Rng, d: number, size: number): Fastfood =>
+  tidy(() => {
+    const g = rng.fork('gauss').normal([paddedSize(d, size)]) // [L]
+    const signs = rng.fork('signs').bernoulli([d], 0.5) // 0 or 1 [d]
+    return { signs: sub(mul(signs, 2), 1), gauss: mul(g, rsqrt(mul(sum(square(g)), size))) }
+  })
 
 /**
  * P·θ = (H·G·Π·H·B·θ)[:D]/√(D·ΣG²), H Walsh and Hadamard's transform: as long as θ on average, and never a matrix [D, d].

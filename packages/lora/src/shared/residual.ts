@@ -1,10 +1,12 @@
 import type { Rng, Tensor2D, Weight } from '@weftjs/spec'
-import { matMul, mul, sub } from '@weftjs/tensor'
+import { matMul, mul, sub, tidy } from '@weftjs/tensor'
 import {
   type Factors,
   fromMatrix,
+  identity,
   type Matrix,
   matrix,
+  type Product,
   randomizedSvd,
   type Svd,
   svd,
@@ -26,11 +28,13 @@ export const isWhole = (niter: number | undefined, [out, input]: readonly [numbe
   niter === undefined ? Math.min(out, input) <= SMALL : niter === 0
 
 /**
- * At least the top `rank` triples of w. `niter`: 0 takes the whole SVD, n a randomized one of n power iterations; by default
+ * At least the top `rank` triples of w, a matrix or a product of some. `niter`: 0 takes the whole SVD, n a randomized one of n power iterations; by default
  * the whole of small matrices, and 2 iterations for others.
  */
-export const topTriples = (w: Matrix, rank: number, rng: Rng, niter?: number): Svd =>
-  isWhole(niter, [w.rows, w.cols]) ? svd(w) : randomizedSvd(w, rank, { rng, iterations: niter || 2 })
+export const topTriples = (w: Matrix | Product, rank: number, rng: Rng, niter?: number): Svd =>
+  isWhole(niter, [w.rows, w.cols])
+    ? svd('data' in w ? w : w.times(identity(w.cols)))
+    : randomizedSvd(w, rank, { rng, iterations: niter || 2 })
 
 /** triples `from` to `to` as b = U·√(S/s) [out, r], a = √(S/s)·Vᵀ [r, in], so that s·b·a is their part of the matrix */
 export const factorsOf = ({ u, s, v }: Svd, factor: number, from: number, to: number): Factors => {
@@ -43,9 +47,9 @@ export const factorsOf = ({ u, s, v }: Svd, factor: number, from: number, to: nu
   return { b: fromMatrix(scaled(u)), a: fromMatrix(transpose(scaled(v))) }
 }
 
-/** W − s·b·a in the format of the base */
-export const residual = (base: Weight, { b, a }: Factors, factor: number, w: Tensor2D = base.dense()): Weight =>
-  base.like(sub(w, mul(matMul(b, a), factor)) as Tensor2D)
+/** W − s·b·a in the format of the base; nothing else is left of it */
+export const residual = (base: Weight, { b, a }: Factors, factor: number, w?: Tensor2D): Weight =>
+  tidy(() => base.like(sub(w ?? base.dense(), mul(matMul(b, a), factor)) as Tensor2D) as never) as unknown as Weight
 
 /** @throws Error for a factor that no root can be taken of */
 export const mustBePositive = (what: string, value: number): void => {

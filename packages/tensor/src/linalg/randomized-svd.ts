@@ -1,5 +1,5 @@
 import type { Rng } from '@weftjs/spec'
-import { leadingColumns, type Matrix, multiply, requireFinite, transpose } from './matrix.ts'
+import { identity, leadingColumns, type Matrix, multiply, requireFinite, transpose } from './matrix.ts'
 import { qr } from './qr.ts'
 import { type Svd, svd } from './svd.ts'
 
@@ -10,6 +10,24 @@ export interface RandomizedSvdOptions {
   iterations?: number
   rng: Pick<Rng, 'numbers'>
 }
+
+/** A matrix that need not be made: what it does to others tells all that a sketch asks. */
+export interface Product {
+  readonly rows: number
+  readonly cols: number
+  /** A·X */
+  times(x: Matrix): Matrix
+  /** Aᵀ·X */
+  transposedTimes(x: Matrix): Matrix
+}
+
+/** A, and Aᵀ·X by rows of A as it lies */
+const productOf = (a: Matrix): Product => ({
+  rows: a.rows,
+  cols: a.cols,
+  times: (x) => multiply(a, x),
+  transposedTimes: (x) => transpose(multiply(transpose(x), a)),
+})
 
 /** n standard normal numbers by Box and Muller's transform of uniform ones */
 const gaussian = (rng: Pick<Rng, 'numbers'>, rows: number, cols: number): Matrix => {
@@ -34,25 +52,25 @@ export const truncate = ({ u, s, v }: Svd, rank: number): Svd => ({
 })
 
 /**
- * The top `rank` triples of A [m, n]: U [m, r], s [r], V [n, r], from the SVD of QᵀA, Q a basis of (A·Aᵀ)ᵖ·A·Ω
+ * The top `rank` triples of A [m, n], a matrix or a product of some: U [m, r], s [r], V [n, r], from the SVD of QᵀA, Q a basis of (A·Aᵀ)ᵖ·A·Ω
  * — Halko, Martinsson & Tropp, arXiv:0909.4061. Exact to rounding where A's rank is at most `rank + oversample`.
  * Throws on NaN, infinities and a rank above min(m, n).
  */
 export const randomizedSvd = (
-  a: Matrix,
+  a: Matrix | Product,
   rank: number,
   { oversample = 10, iterations = 2, rng }: RandomizedSvdOptions,
 ): Svd => {
-  requireFinite('randomizedSvd', a)
+  if ('data' in a) requireFinite('randomizedSvd', a)
   const most = Math.min(a.rows, a.cols)
   if (!Number.isInteger(rank) || rank < 0 || rank > most)
     throw new Error(`randomizedSvd: rank ${rank} is not in 0..min(${a.rows}, ${a.cols}) = ${most}; lower it`)
   const width = rank + oversample
-  if (2 * width >= most) return truncate(svd(a), rank)
-  const at = transpose(a)
-  let { q } = qr(multiply(a, gaussian(rng, a.cols, width)))
-  for (let i = 0; i < iterations; i++) q = qr(multiply(a, qr(multiply(at, q)).q)).q
+  if (2 * width >= most) return truncate(svd('data' in a ? a : a.times(identity(a.cols))), rank)
+  const { times, transposedTimes } = 'data' in a ? productOf(a) : a
+  let { q } = qr(times(gaussian(rng, a.cols, width)))
+  for (let i = 0; i < iterations; i++) q = qr(times(qr(transposedTimes(q)).q)).q
   // (QᵀA)ᵀ = AᵀQ [n, width] = V·diag(s)·Wᵀ
-  const { u: v, s, v: w } = svd(multiply(at, q))
+  const { u: v, s, v: w } = svd(transposedTimes(q))
   return truncate({ u: multiply(q, w), s, v }, rank)
 }
