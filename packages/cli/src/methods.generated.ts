@@ -1108,6 +1108,15 @@ export const methods: readonly Method[] = [
     options: ['of'],
   },
   {
+    name: 'lsq',
+    family: 'quant',
+    equation: 'W = s·round(clip(w/s, −2^(b−1), 2^(b−1) − 1)) with steps s that are learned with w',
+    paper: 'Esser et al., arXiv:1902.08153',
+    file: 'packages/quant/src/train/lsq.ts',
+    subpath: '@weftjs/quant/train/lsq',
+    options: ['bits', 'group', 'scaled'],
+  },
+  {
     name: 'pv',
     family: 'quant',
     equation: 'A quantized matrix whose code books and scales train (P), and of whose codes a few move (V)',

@@ -96,4 +96,5 @@ export {
 export { type State4Options, type State4Parts, state4 } from './state4.ts'
 export { type TernaryOptions, type TernaryParts, ternary } from './ternary.ts'
 export { type FakeQuantOptions, type FakeQuantState, fakeQuant } from './train/fake-quant.ts'
+export { type LsqOptions, type LsqState, lsq } from './train/lsq.ts'
 export { type PvOptions, type PvState, pv } from './train/pv.ts'
