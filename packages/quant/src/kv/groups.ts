@@ -1,7 +1,10 @@
 import type { Tensor } from '@weftjs/spec'
 import { tensor1d, tidy } from '@weftjs/tensor'
+import { addressOf, inParts, output, threads } from '@weftjs/tensor/heap'
 import { F16 } from '../kernels/half.ts'
+import { PART } from '../kernels/heap.ts'
 import { loopKernel, roundEven, type Values } from '../kernels/loop.ts'
+import * as module from '../wasm/kv.generated.ts'
 
 /** Bits of one number: codes on an even grid, float16, or float32 as it came. */
 export type KvBits = 2 | 4 | 8 | 16 | 32
@@ -92,6 +95,23 @@ const eachUnit = (
   }
 }
 
+/** by a routine of the heap: addresses, the groups, a range of units, and where it goes */
+const inUnits = (routine: string, inputs: readonly Tensor[], out: Tensor, a: Attrs, scratch?: Tensor): void => {
+  const values = [a.bits, a.texts, a.heads, a.width, a.tokens, a.count, a.channels]
+  const from = inputs.map(addressOf)
+  const last = [out, ...(scratch ? [scratch] : [])].map(addressOf)
+  const each = Math.max(1, a.heads * a.tokens * a.width)
+  inParts(module, routine, { n: a.count * a.texts, least: Math.ceil(PART / each) }, (first, n) => [
+    ...[...from, ...values, first, first + n, ...last],
+  ])
+}
+/** the same with room for a unit's scales and minima in each thread */
+const withScales = (routine: string, inputs: readonly Tensor[], out: Tensor, a: Attrs): void => {
+  const scratch = output([2 * Math.max(1, a.grids) * threads()])
+  inUnits(routine, inputs, out, a, scratch)
+  scratch.dispose()
+}
+
 const gridKernel = loopKernel<Attrs>({
   name: 'KvGrid',
   dtype: 'int32',
@@ -112,6 +132,8 @@ const gridKernel = loopKernel<Attrs>({
       }
     }
   },
+  module,
+  heap: (_, inputs, out, a) => inUnits('kvGrid', inputs, out, a),
   wgsl: {
     inputs: ['X'],
     numbers: NUMBERS,
@@ -159,6 +181,8 @@ const codeKernel = loopKernel<Attrs>({
       }),
     )
   },
+  module,
+  heap: (_, inputs, out, a) => withScales('kvCodes', inputs, out, a),
   wgsl: {
     inputs: ['X', 'M'],
     numbers: NUMBERS,
@@ -204,6 +228,8 @@ const valueKernel = loopKernel<Attrs>({
       }),
     )
   },
+  module,
+  heap: (_, inputs, out, a) => withScales('kvValues', inputs, out, a),
   wgsl: {
     inputs: ['Q', 'M'],
     numbers: NUMBERS,
