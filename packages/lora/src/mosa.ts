@@ -53,7 +53,12 @@ const owners = (rng: Rng, shape: number[], parts: number, by: NonNullable<MosaOp
   )
 }
 
-/** M(x) + s·U·gelu(D·norm(x)), U in M parts: one at random in training, their mean after it  —  Zhang et al., arXiv:2312.02923 */
+/**
+ * M(x) + s·U·gelu(D·norm(x)), U in M parts: one at random in training, their mean after it  —  Zhang et al., arXiv:2312.02923
+ *
+ * The paper trains with `agreement`: two passes of one batch under two draws and all logits of both, beside those of the loss, so
+ * that a step takes somewhat more than twice LoRA's by the mathematics. The adapters themselves are a few hundredths of it.
+ */
 export const mosa = (options: MosaOptions = {}): Adapter<MosaState> => {
   const { width = 64, experts = 4, split = 'up', by = 'entry', merge = 'mean', place = 'beside' } = options
   const { scale = 1, activation = 'gelu' } = options

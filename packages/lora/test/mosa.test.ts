@@ -151,6 +151,24 @@ describe('agreement of two passes', () => {
     const [both] = await values(agreement(pass(params, 0), pass(params, other), batch, { weight: 3 }))
     expect(apart).toBeGreaterThan(0.01)
     expect(both).toBeCloseTo(plain! + (3 * apart) / 2, 4)
+    // the gradient of each side's numbers is that of the divergence from the other, held: the logits' q − p and p − q
+    const pair = { x: tensor(all[0]!, [2, 5, 24]), y: tensor(all[other]!, [2, 5, 24]) }
+    const plainly = (hidden: Tensor) => ({
+      ...{ hidden, head: (h: Tensor) => h },
+      ...{ headWeight: undefined, softcap: undefined, penalty: undefined },
+    })
+    const slope = async (weight: number): Promise<number[][]> => {
+      const { grads } = backprop(({ x, y }) => agreement(plainly(x!), plainly(y!), batch, { weight }), pair)
+      return Promise.all([values(grads['x']!), values(grads['y']!)])
+    }
+    const [with3, without] = [await slope(3), await slope(0)]
+    const gradients = with3.map((g, k) => g.map((v, i) => v - without[k]![i]!))
+    for (const [i, row] of rows(0).entries())
+      for (const [v, p] of row.entries()) {
+        const want = there.includes(i) ? (1.5 * (p - rows(other)[i]![v]!)) / there.length : 0
+        expect(gradients[0]![24 * i + v]).toBeCloseTo(want, 5)
+        expect(gradients[1]![24 * i + v]).toBeCloseTo(-want, 5)
+      }
     expect((await values(agreement(pass(params, 0), pass(params, 0), batch)))[0]).toBeCloseTo(plain!, 5)
     expect((await values(agreement(pass(params, 0), pass(params, other), batch, { weight: 0 })))[0]).toBeCloseTo(
       plain!,

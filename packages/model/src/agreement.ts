@@ -1,5 +1,5 @@
 import type { Batch, Scalar, Tensor } from '@weftjs/spec'
-import { add, exp, logSoftmax, mul, reshape, stopGradient, sub, sum, tensor1d } from '@weftjs/tensor'
+import { add, mul, reshape, softmax, sub, sum, tensor2d, untaped } from '@weftjs/tensor'
 import type { Pass } from './attach.ts'
 import { nextToken, targetsIn } from './loss.ts'
 
@@ -20,14 +20,15 @@ export const agreement = (
   const counted = targetsIn(batch)
   const scores = ({ hidden, head }: Pass): Tensor => {
     const logits = head(hidden)
-    return logSoftmax(reshape(logits, [-1, logits.shape.at(-1)!])) // [N, V]
+    return reshape(logits, [-1, logits.shape.at(-1)!]) // [N, V]
   }
-  const shares = tensor1d(Float32Array.from(batch.targets, (t) => (t >= 0 ? 1 / counted : 0))) // [N]
-  const [p, q] = [scores(first), scores(second)]
-  const divergence = (p: Tensor, q: Tensor): Tensor => {
-    const held = stopGradient(p)
-    return sum(mul(sum(mul(exp(held), sub(held, q)), 1), shares)) // KL(p‖q)
-  }
-  const apart = add(divergence(p, q), divergence(q, p))
+  const shares = tensor2d(
+    Float32Array.from(batch.targets, (t) => (t >= 0 ? 1 / counted : 0)),
+    [batch.targets.length, 1],
+  )
+  const [x, y] = [scores(first), scores(second)]
+  // KL(p‖q) + KL(q‖p) = Σ (p − q)·(x − y), as norms of rows fall out; and with p − q held constant that has its gradient
+  const held = untaped(() => mul(sub(softmax(x), softmax(y)), shares)) // [N, V]
+  const apart = sum(mul(held, sub(x, y)))
   return add(nextToken(first, batch), mul(apart, weight / 2)) as Scalar
 }
