@@ -33,18 +33,18 @@ export const codecNames: readonly string[] = [
 
 /** of `a=1,b=text` */
 const pairs = (text: string, wrong: (found: string) => Error): Config => {
-  const found: Record<string, unknown> = {}
+  const found: [string, unknown][] = []
   for (const pair of text.split(',')) {
     const [key, ...rest] = pair.split('=')
     if (!key || !rest.length) throw wrong(`'${pair}' is no option; write name=value, separated by commas`)
     const value = rest.join('=')
     try {
-      found[key] = JSON.parse(value)
+      found.push([key, JSON.parse(value)])
     } catch {
-      found[key] = value
+      found.push([key, value])
     }
   }
-  return found
+  return Object.fromEntries(found)
 }
 
 /** how a fault is told: as one of the command line's, or of a run file's */
@@ -78,12 +78,12 @@ export const mixOf = (given: CodecSettings, field: string): string | undefined =
 export const codecOf = (given: CodecSettings, field: string): Codec<any> => {
   const wrong = refuser(field)
   const named = namedIn(given, wrong)
-  const short = SHORT[named.name]
+  const short = Object.hasOwn(SHORT, named.name) ? SHORT[named.name] : undefined
   const name = short?.name ?? named.name
   const options = { ...short?.options, ...named.options } as Record<string, unknown>
   if (isOther(name)) throw wrong(`${name} is for ${OTHERS[name]}`)
   if (!Object.hasOwn(codecs, name)) {
-    const near = nearest(name, [...codecNames, 'gguf'])
+    const near = name && nearest(name, [...codecNames, 'gguf'])
     throw wrong(
       `there is no codec '${name}'; ${near ? `did you mean ${near}?` : `there are ${codecNames.join(', ')} and gguf:TYPE`}`,
     )

@@ -1,6 +1,6 @@
-import { namesOf, type PackedWriter, seeing, type TransformerConfig } from '@weftjs/model'
+import { match, matcher, namesOf, type PackedWriter, seeing, sitesOf, type TransformerConfig } from '@weftjs/model'
 import { awq, awqClipped, awqScale, packedWriter as layoutFor, packing, quantize } from '@weftjs/quant'
-import type { Batch, Codec, Config, Network } from '@weftjs/spec'
+import type { Batch, Codec, Config, Network, Site } from '@weftjs/spec'
 import { bytesOf, dispose } from '@weftjs/tensor'
 import type { Folder } from '@weftjs/tensor/checkpoint'
 import { type CodecSettings, codecOf, namedIn, refuser } from './codecs.ts'
@@ -128,6 +128,14 @@ export const openFor = async (
 ): Promise<Opened> => {
   const stream = plan?.codec && !keep && packing(plan.codec, { ...(at !== undefined && { at }) })
   const network = await openNetwork(folder, { precision, ...(stream && { packed: stream }) })
+  const wanted = at === undefined ? undefined : matcher(at)
+  if (plan && wanted && !Object.keys(network.weights).some((name) => wanted({ name } as Site))) {
+    try {
+      match(sitesOf(network), at!) // it knows what is nearest
+    } catch (error) {
+      throw new Failure(`at: ${(error as Error).message}`)
+    }
+  }
   const streamed = Object.values(network.weights).filter((w) => w.codec && w.codec === plan?.codec)
   const before = Object.values(network.weights).reduce(
     (n, w) => n + (streamed.includes(w) ? 4 * w.shape[0] * w.shape[1] : bytesOf(w.parts)),

@@ -1,7 +1,7 @@
-import { readdir, readFile, writeFile } from 'node:fs/promises'
+import { cp, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { llama3, temporary, weft } from './weft.ts'
+import { contents, llama3, speaking, temporary, weft } from './weft.ts'
 
 const cpu = ['--backend', 'wasm'] as const
 const greedy = async (model: string): Promise<string> => {
@@ -184,5 +184,76 @@ describe('quantize', () => {
       err: expect.stringContaining("gptq has no layout for the codec 'nf4'"),
     })
     expect(await readdir(join(out, '..'))).toEqual([])
+  })
+
+  it.each([
+    [['MODEL', 'o', '--codec', 'nf5'], 2, "--codec: there is no codec 'nf5'; did you mean nf4?"],
+    [['MODEL', 'o', '--codec', 'constructor'], 2, "--codec: there is no codec 'constructor'; there are affine, aqlm, "],
+    [['MODEL', 'o', '--codec', ''], 2, "--codec: there is no codec ''; there are "],
+    [['MODEL', 'o', '--codec', 'int4:__proto__=1'], 2, "--codec: int4 has no option '__proto__'; it has "],
+    [
+      ['MODEL', 'o', '--codec', 'int4:group=128'],
+      1,
+      /model\.safetensors: .*_proj\.weight": int4: rows of 48 .* group 16/,
+    ],
+    [['MODEL', 'o', '--codec', 'dynamic8'], 2, 'dynamic8 is for an optimizer: set train.states to int8 in a run file'],
+    [
+      ['MODEL', 'o', '--codec', 'mixed:bits=1'],
+      1,
+      /attn\.q: none of int2, int3, gguf takes \[48,48\] \(int2: rows of 48/,
+    ],
+    [
+      ['MODEL', 'o', '--codec', 'nf4', '--at', '**.upp'],
+      1,
+      'at: no site matches "**.upp"; nearest are blocks.0.mlp.up',
+    ],
+    [['MODEL', 'MODEL', '--codec', 'nf4'], 1, 'is the folder of the model itself; choose another folder'],
+    [['small.gguf', 'small.gguf', '--codec', 'gguf:F16'], 1, 'is the file of the model itself; choose another file'],
+    [['MODEL', 'o.gguf', '--codec', 'gguf:F16', '--at', '**.q'], 2, '--at is for a folder: in a GGUF file F16 says'],
+    [
+      ['hostile.gguf', 'o', '--codec', 'nf4'],
+      1,
+      /hostile\.gguf: byte 16: 1099511627776 tensors cannot lie in .* download/,
+    ],
+    [['words.txt', 'o', '--codec', 'nf4'], 1, 'words.txt: a file, not a folder; name the folder that has config.json'],
+    [
+      ['SPEAKING', 'o', '--codec', 'gptq:group=8', '--calibrate', 'void.txt'],
+      1,
+      /--calibrate: .*void\.txt: the data holds no rows/,
+    ],
+    [
+      ['SPEAKING', 'o', '--codec', 'gptq:group=8', '--calibrate', 'no.txt'],
+      1,
+      /no\.txt: no such file or folder; check the path/,
+    ],
+  ] as const)('%j is refused', async (args, code, said) => {
+    const folder = await temporary()
+    const at = (name: string): string => join(folder, name)
+    const head = Buffer.alloc(24)
+    head.write('GGUF')
+    head.writeUInt32LE(3, 4)
+    head.writeBigUInt64LE(2n ** 40n, 8)
+    await writeFile(at('hostile.gguf'), head)
+    await writeFile(at('words.txt'), 'words')
+    await writeFile(at('void.txt'), '')
+    if ((args as readonly string[]).includes('small.gguf'))
+      expect((await weft(['quantize', llama3, at('small.gguf'), '--codec', 'gguf:F16', ...cpu])).code).toBe(0)
+    const model = join(folder, 'MODEL')
+    await cp(llama3, model, { recursive: true })
+    const spoken = (args as readonly string[]).includes('SPEAKING') ? await speaking() : ''
+    const before = await contents(folder)
+    const where = args.map((a) => (a === 'SPEAKING' ? spoken : /^(MODEL|o|.*\.(gguf|txt))$/.test(a) ? at(a) : a))
+    const found = await weft(['quantize', ...where, ...cpu])
+    if (typeof said === 'string') expect(found.err).toContain(said)
+    else expect(found.err).toMatch(said)
+    expect({ code: found.code, out: found.out }).toEqual({ code, out: '' })
+    expect(await contents(folder)).toEqual(before)
+  })
+
+  it('says that a format does not look at the texts that it is given', async () => {
+    const out = join(await temporary(), 'out')
+    const { code, err } = await weft(['quantize', llama3, out, '--codec', 'nf4', '--calibrate', 'no.txt', ...cpu])
+    expect(err).toContain('--calibrate: nf4 looks at nothing that the model reads')
+    expect(code).toBe(0)
   })
 })

@@ -23,7 +23,7 @@ import { feed } from '../feed.ts'
 import { openFolder, openNetwork, openTokenizer, weigh } from '../models.ts'
 import { guardOut } from '../out.ts'
 import { disposeOnly, mustHaveData, openFor, packedWriter, planOf } from '../pack.ts'
-import { bar, print, printJson, size, status, statusDone } from '../terminal.ts'
+import { bar, print, printJson, size, status, statusDone, warn } from '../terminal.ts'
 
 /** rows of a text file that a calibration pass looks at */
 const BATCHES = 32
@@ -37,11 +37,12 @@ const textsOf = async (
   batches: number,
 ): Promise<readonly Batch[]> => {
   const length = Math.min(LENGTH, config.maxLength)
+  const field = '--calibrate'
   const data = await feed(
     { find: async (p) => p },
     { path, format: 'text' } as never,
     { length, batch: 1 },
-    { tokenizer, config, rng: rng(0), field: '--calibrate' },
+    { tokenizer, config, rng: rng(0), field },
   )
   try {
     const found: Batch[] = []
@@ -50,6 +51,9 @@ const textsOf = async (
       if (found.length === batches) break
     }
     return found
+  } catch (error) {
+    const { message } = error as Error
+    throw new Failure(`${field}: ${message.includes(path) ? '' : `${path}: `}${message}`)
   } finally {
     await data.close()
   }
@@ -121,8 +125,12 @@ export const quantize = async ({ args: [model, out], text, number, flag }: Call)
   const target = resolve(out!)
   if (out!.endsWith('.gguf')) {
     if (mix === undefined) throw usage(`a GGUF file has types of its own; take --codec gguf:Q4_K_M, or name a folder`)
+    const odd = ['at', 'layout'].find((o) => text(o) !== undefined)
+    if (odd)
+      throw usage(`--${odd} is for a folder: in a GGUF file ${mix} says what each matrix is kept in; leave it out`)
     await startBackend(text('backend'))
     const folder = await openFolder(model!)
+    await guardOut(target, folder)
     const [texts, imatrix] = [text('calibrate'), text('imatrix')]
     if (texts !== undefined && imatrix !== undefined)
       throw usage('--calibrate gathers what --imatrix has; give one of them')
@@ -134,7 +142,10 @@ export const quantize = async ({ args: [model, out], text, number, flag }: Call)
   }
   if (text('imatrix') !== undefined) throw usage('--imatrix is for a GGUF file; name one that ends in .gguf')
   const plan = planOf(codec, '--codec')
-  const path = text('calibrate')
+  // only a format that looks at nothing is a codec by itself
+  const path = plan.codec ? undefined : text('calibrate')
+  if (plan.codec && text('calibrate') !== undefined)
+    warn(`--calibrate: ${plan.name} looks at nothing that the model reads; the file is left alone`)
   mustHaveData(plan, path !== undefined, 'give it texts with --calibrate FILE')
   await startBackend(text('backend'))
   const folder = await openFolder(model!)

@@ -70,13 +70,13 @@ const errorOf = async (
   return lost / (!weights ? out * input : by === 'moment' ? out : 2)
 }
 
-/** does the format take a matrix of this shape? */
-const fits = (codec: Codec<any>, shape: readonly [number, number]): boolean => {
+/** why the format does not take a matrix of this shape; nothing where it does */
+const refusal = (codec: Codec<any>, shape: readonly [number, number]): string | undefined => {
   try {
     codec.layout?.(shape)
-    return true
-  } catch {
-    return false
+    return undefined
+  } catch (error) {
+    return (error as Error).message
   }
 }
 
@@ -120,10 +120,10 @@ export const sensitivity = async <N extends Network<object>>(
   let pairs = 0
   for (const name of names) {
     const weight = network.weights[name]!
-    const able = codecs.filter((c) => fits(c, weight.shape))
+    const able = codecs.filter((c) => refusal(c, weight.shape) === undefined)
     if (!able.length)
       throw new Error(
-        `${name}: none of ${codecs.map((c) => c.name).join(', ')} takes [${weight.shape}]; add one, or "skip" it`,
+        `${name}: none of ${[...new Set(codecs.map((c) => c.name))].join(', ')} takes [${weight.shape}] (${refusal(codecs[0]!, weight.shape)}); add one that does, or leave it out by "at" or "skip"`,
       )
     for (const codec of able) {
       signal?.throwIfAborted()

@@ -44,7 +44,9 @@ export const packing = (
           `element [${Math.floor(odd / shape[1])}, ${odd % shape[1]}] is ${(await w.data())[odd]}, which no format of few bits can hold; check the checkpoint, or leave this weight out by "at"`,
           { file: checkpoint.name, tensor: hf },
         )
-      const weight = await packedAlone(codec, dense(w))
+      const weight = await packedAlone(codec, dense(w)).catch((error: Error) => {
+        throw new CheckpointError(error.message, { file: checkpoint.name, tensor: hf }, { cause: error })
+      })
       onProgress?.({ name, weights: ++weights })
       return weight
     } finally {
