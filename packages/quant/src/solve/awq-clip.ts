@@ -15,10 +15,14 @@ import {
   sum,
   type Tensor,
   type Tensor2D,
+  tidy,
   transpose,
   where,
 } from '@weftjs/tensor'
+import { addressOf, inParts, output, routines, threads } from '@weftjs/tensor/heap'
+import * as module from '../wasm/awq.generated.ts'
 import { throughGrid } from './awq-grid.ts'
+import { roomFor } from './heap.ts'
 
 /** the library tries 1 − i/20 of the largest magnitude, i = 0 ... 9 */
 const STEPS = 20
@@ -36,7 +40,23 @@ const diagonalBlocks = (m: Tensor, block: number): Tensor =>
  * 20th, the one whose rounding changes least what the group adds to the output, E[(Σ Δw·x)²] = Δw·M·Δwᵀ with M the group's
  * block of E[x·xᵀ] (the library takes the mean over 512 tokens at most)  —  Lin et al., arXiv:2306.00978.
  */
-export const clipLimits = (w: Tensor2D, moment: Tensor, block: number): Tensor => {
+export const clipLimits = (w: Tensor2D, moment: Tensor, block: number): Tensor =>
+  tidy(() => onHeap(w, moment, block) ?? inOps(w, moment, block))
+
+/** in threads over rows, each group in one go while its block of the moments is in the cache; undefined where there is no heap of ours */
+const onHeap = (w: Tensor2D, moment: Tensor, block: number): Tensor | undefined => {
+  if (block % 8 || !routines(module)) return undefined
+  const [out, width] = w.shape
+  const limit = output([out, width / block])
+  const room = roomFor(4 * threads() * ((block + 4) * block + 64))
+  const [x, m, y] = [w, moment, limit].map(addressOf) as [number, number, number]
+  inParts(module, 'limits', { n: Math.ceil(out / 4), least: 4 }, (from, n) => [
+    ...[x, m, y, out, width, block, TRIES, STEPS, from, from + n, room],
+  ])
+  return limit
+}
+
+const inOps = (w: Tensor2D, moment: Tensor, block: number): Tensor => {
   const [out, width] = w.shape
   const G = width / block
   const x = transpose(reshape(w, [out, G, block]), [1, 0, 2]) // [G, out, block]
