@@ -1,19 +1,6 @@
 import { attach } from '@weftjs/model'
 import type { Codec, Params, Tensor, Tensor2D } from '@weftjs/spec'
-import {
-  add,
-  backprop,
-  cpu,
-  gradients,
-  mapParams,
-  mul,
-  rng,
-  sum,
-  tensor,
-  tensor1d,
-  tensor2d,
-  wasm,
-} from '@weftjs/tensor'
+import { add, cpu, gradients, mapParams, mul, rng, sum, tensor, tensor1d, tensor2d, wasm } from '@weftjs/tensor'
 import { testAdapter, tinyLlama } from '@weftjs/testkit'
 import { dense } from '@weftjs/weight'
 import { beforeAll, describe, expect, it } from 'vitest'
