@@ -10,6 +10,7 @@ it.each([
 ] as const)(
   'limits of %i rows of %i numbers in groups of %i are the same on the heap as in ops',
   async (out, n, group) => {
+    await cpu()
     const numbers = rng(1).normal([out, n]).dataSync() as Float32Array
     const rows = rng(2)
       .normal([2 * n, n])
