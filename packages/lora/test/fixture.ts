@@ -10,7 +10,7 @@ import {
   type Tuned,
   tunedOf,
 } from '@weftjs/model'
-import type { Network } from '@weftjs/spec'
+import type { Batch, Network } from '@weftjs/spec'
 import { rng, type Tensor, tensor } from '@weftjs/tensor'
 import {
   blobFolder,
@@ -42,6 +42,15 @@ export const safetensors = async (path: string): Promise<Checkpoint> =>
 
 export const intsOf = async (file: Checkpoint, name: string): Promise<Tensor> =>
   tensor(await file.ints(name), file.entry(name).shape as number[], 'int32')
+
+/** batch i of ids below 24, whose targets go on in steps of `by` */
+export const batchAt = (i: number, by = 7): Batch => ({
+  shape: [2, 8],
+  ids: Int32Array.from({ length: 16 }, (_, j) => (j * 5 + i) % 24),
+  targets: Int32Array.from({ length: 16 }, (_, j) => (j * by + 5 + i) % 24),
+  positions: Int32Array.from({ length: 16 }, (_, j) => j % 8),
+  segments: new Int32Array(16).fill(1),
+})
 
 /** max |a − b|; NaN counts as infinite */
 export const distance = (a: ArrayLike<number>, b: ArrayLike<number>): number => {

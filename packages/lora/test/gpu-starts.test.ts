@@ -1,6 +1,6 @@
 import { attach, attachAsync, calibrate, inputsOf, nextToken, revising } from '@weftjs/model'
 import { adamw, train } from '@weftjs/optim'
-import type { Adapter, Batch, Network } from '@weftjs/spec'
+import type { Adapter, Network } from '@weftjs/spec'
 import { rng, type Tensor, tensor, wasm } from '@weftjs/tensor'
 import { hasGpuFiles, nodeWebgpu } from '@weftjs/tensor/node-webgpu'
 import { tinyLlama, toyCodec } from '@weftjs/testkit'
@@ -24,19 +24,10 @@ import {
   spt,
   svfit,
 } from '../src/index.ts'
-import { distance } from './fixture.ts'
+import { batchAt, distance } from './fixture.ts'
 
 const AT = 'blocks.*.{attn,mlp}.{q,up}'
-const batches = Array.from(
-  { length: 5 },
-  (_, i): Batch => ({
-    shape: [2, 8],
-    ids: Int32Array.from({ length: 16 }, (_, j) => (j * 5 + i) % 24),
-    targets: Int32Array.from({ length: 16 }, (_, j) => (j * 7 + 5 + i) % 24),
-    positions: Int32Array.from({ length: 16 }, (_, j) => j % 8),
-    segments: new Int32Array(16).fill(1),
-  }),
-)
+const batches = Array.from({ length: 5 }, (_, i) => batchAt(i))
 /** starts that decompose or choose by numbers, and methods that revise themselves */
 const CASES: Readonly<Record<string, (original: Network<any>) => Adapter<any>>> = {
   pissa: () => pissa({ rank: 2 }),

@@ -6,17 +6,12 @@ import { tinyLlama } from '@weftjs/testkit'
 import { describe, expect, it } from 'vitest'
 import { flatOf, placesOf } from '../src/shared/sparse.ts'
 import { type SpielOptions, spiel } from '../src/spiel.ts'
+import { batchAt } from './fixture.ts'
 
 await cpu()
 const network = tinyLlama(rng(0))
 const at = ['blocks.0.mlp.up', 'blocks.1.attn.o']
-const batch = (i: number): Batch => ({
-  shape: [2, 8],
-  ids: Int32Array.from({ length: 16 }, (_, j) => (j * 5 + i) % 24),
-  targets: Int32Array.from({ length: 16 }, (_, j) => (j * 5 + 5 + i) % 24),
-  positions: Int32Array.from({ length: 16 }, (_, j) => j % 8),
-  segments: new Int32Array(16).fill(1),
-})
+const batch = (i: number): Batch => batchAt(i, 5)
 const STEPS = 30
 const push = <T>(into: Record<string, T[]>, name: string, x: T): void => {
   into[name] = [...(into[name] ?? []), x]

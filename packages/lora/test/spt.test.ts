@@ -1,5 +1,5 @@
 import { attach, calibrate, type Tuned } from '@weftjs/model'
-import type { Adapter, Batch, Params, Tensor } from '@weftjs/spec'
+import type { Adapter, Params, Tensor } from '@weftjs/spec'
 import { add, countParams, cpu, mapParams, rng, tensor } from '@weftjs/tensor'
 import { tinyLlama } from '@weftjs/testkit'
 import fc from 'fast-check'
@@ -8,22 +8,13 @@ import { flatOf } from '../src/shared/sparse.ts'
 import { topOfAll } from '../src/shared/top-of-all.ts'
 import { under } from '../src/shared/under.ts'
 import { type SptOptions, spt, sptPlan, trainable } from '../src/spt.ts'
-import { distance } from './fixture.ts'
+import { batchAt, distance } from './fixture.ts'
 
 await cpu()
 const network = tinyLlama(rng(0))
 const AT = 'blocks.*.{attn,mlp}.{q,k,v,o,gate,up,down}'
 const ids = tensor([1, 2, 3, 4, 5, 6, 7, 8], [2, 4], 'int32')
-const batches = Array.from(
-  { length: 2 },
-  (_, i): Batch => ({
-    shape: [2, 8],
-    ids: Int32Array.from({ length: 16 }, (_, j) => (j * 5 + i) % 24),
-    targets: Int32Array.from({ length: 16 }, (_, j) => (j * 7 + 5 + i) % 24),
-    positions: Int32Array.from({ length: 16 }, (_, j) => j % 8),
-    segments: new Int32Array(16).fill(1),
-  }),
-)
+const batches = Array.from({ length: 2 }, (_, i) => batchAt(i))
 const seen = await calibrate(network, batches, { statistics: ['fisher'], at: AT })
 const logits = (tuned: Tuned, params: Params = tuned.params): Tensor => tuned.forward(params, { ids }).logits
 const on = (options: SptOptions): Tuned => attach(network, [{ adapter: spt(options), at: AT }], rng(1), { seen })
