@@ -8,6 +8,8 @@ interface Common<T> {
   readonly value: T
   /** stands in the folded part */
   readonly more?: boolean
+  /** takes a line of its own */
+  readonly wide?: boolean
 }
 export interface NumberField extends Common<number> {
   readonly kind: 'number'
@@ -118,8 +120,8 @@ export const training = [
     value: 'float32',
     // the formats that fit the model come with it
     options: { float32: 'as they are' },
-    help: 'the matrices of the blocks; the adapter trains in 32 bits beside them',
-    more: true,
+    help: 'bits of a weight in the blocks, scales included, and what the model takes; the adapter trains in 32 bits',
+    ...{ more: true, wide: true },
   },
 ] as const satisfies readonly Field[]
 

@@ -54,7 +54,7 @@ const row = (field: Field, id: string): HTMLElement => {
       element('div', { className: 'choice' }, control(field, id), label),
       ...help,
     )
-  return element('div', { className: 'field' }, label, control(field, id), ...help)
+  return element('div', { className: field.wide ? 'field wide' : 'field' }, label, control(field, id), ...help)
 }
 
 /** Draws fields into a container; what is seldom changed is folded away. */

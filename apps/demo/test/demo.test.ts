@@ -281,8 +281,8 @@ describe('the demo', () => {
       await page.uncheck('#resume')
       // 18,432 numbers in the blocks, 131,232 beside them: 4 bits, and a float32 for each 64
       const menu = await page.locator('#training-fields-base option').allTextContents()
-      expect(menu[0]).toBe('32-bit floats: 32 bits a weight, 599 kB')
-      expect(menu).toContain('NF4 (QLoRA): 4.5 bits a weight, 535 kB')
+      expect(menu[0]).toBe('32-bit floats: 32 bits, 599 kB')
+      expect(menu).toContain('NF4 (QLoRA): 4.5 bits, 535 kB')
       for (const name of ['nf4-dq', 'int4', 'hqq', 'gguf-Q4_0', 'ternary', 'f16'])
         expect(await page.locator(`#training-fields-base option[value="${name}"]`).count(), name).toBe(1)
       // in K-quants 256 numbers of a row share a scale, and those of GPTQ look at texts
@@ -317,7 +317,7 @@ describe('the demo', () => {
       await page.setInputFiles('#model-gguf', gguf)
       await until('#model-status', /^small\.gguf: llama/)
       const menu = await page.locator('#training-fields-base option').allTextContents()
-      expect(menu).toEqual([expect.stringMatching(/^as the file has them: 8\.5 bits a weight/)])
+      expect(menu).toEqual([expect.stringMatching(/^as the file has them: 8\.5 bits, /)])
       await set({ 'training-fields-steps': 2, 'training-fields-batch': 1, 'training-fields-length': 16 })
       await set({ 'training-fields-warmup': 0, 'compare-fields-tokens': 3 })
       await page.click('#train')
@@ -326,7 +326,11 @@ describe('the demo', () => {
 
       await pickTiny(visited)
       const network = await loadNetwork(nodeFolder(folder))
-      const mixture = attach(network, [{ adapter: xLora({ experts: 2, rank: 2 }), at: ['model', 'norm', '**.q'] }], rng(1))
+      const mixture = attach(
+        network,
+        [{ adapter: xLora({ experts: 2, rank: 2 }), at: ['model', 'norm', '**.q'] }],
+        rng(1),
+      )
       const files: Record<string, Uint8Array> = {}
       const sinks = new Map<string, ReturnType<typeof blobSink>>()
       await savePeft(

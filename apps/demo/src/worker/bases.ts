@@ -27,7 +27,7 @@ const formats: Readonly<Record<string, Format>> = {
       .filter(([name, make]) => !LEFT_OUT.has(name) && !make().calibrates?.length)
       .map(([name, make]): [string, Format] => [name, { title: TITLES[name] ?? name, make }]),
   ),
-  'nf4-dq': { title: 'NF4, its scales in 8 bits', make: (o) => codecs['nf4']!({ ...o, double: true }) },
+  'nf4-dq': { title: 'NF4, 8-bit scales', make: (o) => codecs['nf4']!({ ...o, double: true }) },
   ...Object.fromEntries(
     GGUF.map((type): [string, Format] => [
       `gguf-${type}`,
