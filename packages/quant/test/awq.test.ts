@@ -21,14 +21,12 @@ import { fromGemm, toGemm } from '../src/formats/awq-pack.ts'
 import { bitsPerWeight, nf4, quantize } from '../src/index.ts'
 import { awqScale } from '../src/solve/awq.ts'
 import { clipLimits } from '../src/solve/awq-clip.ts'
-import { fixture, floats } from './fixtures.ts'
+import { besideLibrary, bytesOf, floats } from './fixtures.ts'
 
 const SHAPE = [64, 128] as const
 const configOf = (group: number, more: Config = {}): Config => ({
   quantization_config: { quant_method: 'awq', bits: 4, group_size: group, zero_point: true, version: 'gemm', ...more },
 })
-const bytesOf = async ({ data }: TensorSource): Promise<Buffer> =>
-  Buffer.from((typeof data === 'function' ? await data() : data) as Uint8Array)
 const opened = async (tensors: readonly TensorSource[]): Promise<Checkpoint> => {
   const bytes: Record<string, TensorBytes> = {}
   for (const t of tensors) bytes[t.name] = { dtype: t.dtype, shape: t.shape, data: await bytesOf(t) }
@@ -53,9 +51,7 @@ describe.each([
   let w: Tensor2D
   beforeAll(async () => {
     await backend()
-    file = await fixture('awq')
-    expected = await fixture('awq.expected')
-    w = await floats<Tensor2D>(expected, 'input')
+    ;({ file, expected, w } = await besideLibrary('awq'))
   })
 
   it.each([32, 64])('groups of %i: the same codes, zeros and scales, byte for byte', async (group) => {

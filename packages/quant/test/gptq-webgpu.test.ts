@@ -61,6 +61,8 @@ describe.skipIf(!(await hasGpuFiles()))('gptq on webgpu', () => {
       }
     }
     const moment = matMul(w, w, true)
-    expect(() => codec.encode(w, { rows: 1, batches: 1, get: () => moment })).toThrow(/give it to quantize, which waits/)
+    expect(() => codec.encode(w, { rows: 1, batches: 1, get: () => moment })).toThrow(
+      /give it to quantize, which waits/,
+    )
   })
 })

@@ -16,7 +16,7 @@ import { packHqq, unpackHqq } from '../src/formats/hqq-pack.ts'
 import { type HqqOptions, hqq } from '../src/hqq.ts'
 import { bitsPerWeight } from '../src/kernels/layout.ts'
 import { halfQuadratic } from '../src/solve/hqq.ts'
-import { fixture, floats } from './fixtures.ts'
+import { besideLibrary, bytesOf, fixture } from './fixtures.ts'
 
 const SHAPE = [16, 128] as const
 /** what tools/reference/quant_hqq.py asked the library for */
@@ -34,8 +34,6 @@ const LAYERS: Readonly<Record<string, HqqOptions>> = {
   eight: { bits: 8, group: 128 },
   row: { group: -1, dtype: 'F32' },
 }
-const bytesOf = async ({ data }: TensorSource): Promise<Buffer> =>
-  Buffer.from((typeof data === 'function' ? await data() : data) as Uint8Array)
 const written = async (tensors: readonly TensorSource[]): Promise<Record<string, TensorBytes>> =>
   Object.fromEntries(
     await Promise.all(
@@ -56,9 +54,7 @@ describe.each([
   let w: Tensor2D
   beforeAll(async () => {
     await backend()
-    file = await fixture('hqq')
-    expected = await fixture('hqq.expected')
-    w = await floats<Tensor2D>(expected, 'input')
+    ;({ file, expected, w } = await besideLibrary('hqq'))
   })
 
   it.each(Object.keys(LAYERS))('%s: a layer of the library is read and written again, byte for byte', async (name) => {

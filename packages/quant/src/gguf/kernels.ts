@@ -3,7 +3,7 @@ import type { Decode, Decoder } from '@weftjs/tensor/decoded'
 import { addressOf, inParts, output, routines, threads } from '@weftjs/tensor/heap'
 import { BF16, F16 } from '../kernels/half.ts'
 import { placed } from '../kernels/heap.ts'
-import { bytesOf, checkRow, decodeTo, loopKernel, type Values } from '../kernels/loop.ts'
+import { bytesOf, decodeTo, eachStretch, loopKernel, type Values, WGSL_GATHERED } from '../kernels/loop.ts'
 import * as module from '../wasm/gguf.generated.ts'
 import * as encoding from '../wasm/gguf-encode.generated.ts'
 import { f, squares } from './numbers.ts'
@@ -150,16 +150,10 @@ const decodeKernelOf = (block: Block): Kernels['decode'] => {
     shape: ({ n, width, gathered }, [, rows]) => (gathered ? [rows!, width] : [n]),
     run: ([q, rows], out, { n, width, gathered }) => {
       const packed = bytesOf(q!)
-      const stretch = (from: number, count: number, at: number): void => {
-        for (let i = 0; i < count; i += size)
-          block.dequantize(packed, ((from + i) / size) * bytes, out as Float32Array, at + i)
-      }
-      if (gathered)
-        rows!.forEach((row, at) => {
-          checkRow(row, n / width)
-          stretch(row * width, width, at * width)
-        })
-      else stretch(0, n, 0)
+      eachStretch(rows!, { n, width, gathered }, (from, end, at) => {
+        for (let i = from; i < end; i += size, at += size)
+          block.dequantize(packed, (i / size) * bytes, out as Float32Array, at)
+      })
     },
     ...((ON_HEAP.has(block.type) || block.table) && {
       heap: (_, [q, rows], out, attrs) => decodeTo(out, rows!, attrs, decodeOnHeap(block, q!)!),
@@ -168,9 +162,7 @@ const decodeKernelOf = (block: Block): Kernels['decode'] => {
       inputs: ['Q', 'R', ...(block.table ? ['T'] : [])],
       numbers: ['n', 'width', 'gathered'],
       head: `fn word(i: u32) -> u32 { return bitcast<u32>(Q[i]); }${block.table ? 'fn tableAt(i: u32) -> u32 { return bitcast<u32>(T[i]); }' : ''}${shaderOf(block)}`,
-      body: `
-  var i = index;
-  if (uniforms.gathered == 1) { i = R[index / uniforms.width] * uniforms.width + index % uniforms.width; }
+      body: `${WGSL_GATHERED}
   result[index] = weightAt(u32(i));`,
     },
   })

@@ -5,7 +5,7 @@ import { addressOf, routines } from '@weftjs/tensor/heap'
 import * as module from '../wasm/plain.generated.ts'
 import * as encoding from '../wasm/plain-encode.generated.ts'
 import { inBlocks, inRanges, placed, threaded } from './heap.ts'
-import { bytesOf, checkRow, decodeTo, loopKernel, type Values } from './loop.ts'
+import { bytesOf, checkRow, decodeTo, loopKernel, type Values, WGSL_GATHERED } from './loop.ts'
 import { byteAt, FOUR_TIMES } from './shader.ts'
 
 /** An 8-bit float: sign, exponent and mantissa. */
@@ -179,9 +179,7 @@ const decodeKernel = loopKernel<DecodeAttrs>({
   wgsl: {
     inputs: ['Q', 'S', 'L', 'R'],
     numbers: ['n', 'width', 'tall', 'wide', 'gathered'],
-    body: `
-  var i = index;
-  if (uniforms.gathered == 1) { i = R[index / uniforms.width] * uniforms.width + index % uniforms.width; }
+    body: `${WGSL_GATHERED}
   let across = (uniforms.width + uniforms.wide - 1) / uniforms.wide;
   let code = (bitcast<u32>(Q[i / 4]) >> u32(8 * (i % 4))) & 255u;
   result[index] = L[code] * S[i / uniforms.width / uniforms.tall * across + i % uniforms.width / uniforms.wide];`,

@@ -3,8 +3,8 @@ import { type Decoder, decodedProduct } from '@weftjs/tensor/decoded'
 import { addressOf, routines } from '@weftjs/tensor/heap'
 import * as module from '../wasm/grouped.generated.ts'
 import { threaded } from './heap.ts'
-import { checkRow, decodeTo, loopKernel } from './loop.ts'
-import { bitsAt, FOUR_TIMES } from './shader.ts'
+import { decodeTo, eachStretch, loopKernel, WGSL_GATHERED } from './loop.ts'
+import { bitsAt, FOUR_TIMES, WGSL_CODE } from './shader.ts'
 import { codeAt, decodeUniform, encodeUniform, uniformDecoder } from './uniform.ts'
 
 /** Codes of a matrix, one stream from the lowest bit up, row by row; W = (code − zero)·scale. */
@@ -42,12 +42,7 @@ const columnsKernel = loopKernel<DecodeAttrs>({
       for (let i = from, c = from % every; i < end; i++, at++, c = c + 1 === every ? 0 : c + 1)
         out[at] = Math.fround(codeAt(q!, bits, i) - zero![c]!) * scale![c]!
     }
-    if (gathered)
-      rows!.forEach((row, at) => {
-        checkRow(row, n / width)
-        stretch(row * width, (row + 1) * width, at * width)
-      })
-    else stretch(0, n, 0)
+    eachStretch(rows!, { n, width, gathered }, stretch)
   },
   module,
   heap: ({ columns }, [q, scale, zero, rows], out, { bits, every, ...attrs }) => {
@@ -57,16 +52,9 @@ const columnsKernel = loopKernel<DecodeAttrs>({
   wgsl: {
     inputs: ['Q', 'S', 'Z', 'R'],
     numbers: ['bits', 'every', 'n', 'width', 'gathered'],
-    body: `
-  var i = index;
-  if (uniforms.gathered == 1) { i = R[index / uniforms.width] * uniforms.width + index % uniforms.width; }
-  let bits = uniforms.bits;
-  let at = i / 32 * bits + i % 32 * bits / 32;
-  let shift = u32(i % 32 * bits % 32);
-  var w = bitcast<u32>(Q[at]) >> shift;
-  if (i32(shift) + bits > 32) { w |= bitcast<u32>(Q[at + 1]) << (32u - shift); }
+    body: `${WGSL_GATHERED}${WGSL_CODE}
   let c = i % uniforms.every;
-  result[index] = (f32(extractBits(w, 0u, u32(bits))) - Z[c]) * S[c];`,
+  result[index] = (f32(code) - Z[c]) * S[c];`,
   },
 })
 

@@ -6,7 +6,7 @@ import * as module from '../wasm/decode.generated.ts'
 import * as encoding from '../wasm/plain-encode.generated.ts'
 import { inRanges } from './heap.ts'
 import { codes } from './layout.ts'
-import { checkRow, decodeTo, loopKernel, type Values } from './loop.ts'
+import { decodeTo, eachStretch, loopKernel, type Values, WGSL_GATHERED } from './loop.ts'
 
 /** A 16-bit float: its bits from a float32, and back. */
 interface Half {
@@ -107,15 +107,9 @@ export const halfCodec = (name: 'bf16' | 'f16', { to, from, wgsl, routine }: Hal
     shape: ({ n, width, gathered }, [, rows]) => (gathered ? [rows!, width] : [n]),
     run: ([q, rows], out, { n, width, gathered }) => {
       const bits = wordsOf(q!)
-      const stretch = (start: number, count: number, at: number): void => {
-        for (let i = 0; i < count; i++) out[at + i] = from(bits[start + i]!)
-      }
-      if (gathered)
-        rows!.forEach((row, at) => {
-          checkRow(row, n / width)
-          stretch(row * width, width, at * width)
-        })
-      else stretch(0, n, 0)
+      eachStretch(rows!, { n, width, gathered }, (start, end, at) => {
+        for (let i = start; i < end; i++) out[at++] = from(bits[i]!)
+      })
     },
     heap: (ours, [q, rows], out, attrs) => {
       const aq = addressOf(q!)
@@ -125,9 +119,7 @@ export const halfCodec = (name: 'bf16' | 'f16', { to, from, wgsl, routine }: Hal
       inputs: ['Q', 'R'],
       numbers: ['n', 'width', 'gathered'],
       head: `fn floatOf(h: u32) -> f32 { ${wgsl.from} }`,
-      body: `
-  var i = index;
-  if (uniforms.gathered == 1) { i = R[index / uniforms.width] * uniforms.width + index % uniforms.width; }
+      body: `${WGSL_GATHERED}
   result[index] = floatOf((bitcast<u32>(Q[i / 2]) >> u32(16 * (i % 2))) & 0xffffu);`,
     },
   })

@@ -2,7 +2,7 @@ import { type Tensor, tensor1d, tidy } from '@weftjs/tensor'
 import { addressOf } from '@weftjs/tensor/heap'
 import * as encoding from '../wasm/plain-encode.generated.ts'
 import { inRanges } from './heap.ts'
-import { bytesOf, checkRow, decodeTo, loopKernel, roundEven } from './loop.ts'
+import { bytesOf, decodeTo, eachStretch, loopKernel, roundEven, WGSL_GATHERED } from './loop.ts'
 
 const encodeKernel = loopKernel<{ n: number; width: number }>({
   name: 'Linear8Encode',
@@ -52,12 +52,7 @@ const decodeKernel = loopKernel<{ n: number; block: number; width: number; gathe
           out[at++] = Math.fround(codes[i]! * s) * THROUGH_127
       }
     }
-    if (gathered)
-      rows!.forEach((r, i) => {
-        checkRow(r, n / width)
-        stretch(r * width, (r + 1) * width, i * width)
-      })
-    else stretch(0, n, 0)
+    eachStretch(rows!, { n, width, gathered }, stretch)
   },
   heap: ({ linear }, [q, scale, rows], out, attrs) => {
     const [aq, as] = [addressOf(q!), addressOf(scale!)]
@@ -66,9 +61,7 @@ const decodeKernel = loopKernel<{ n: number; block: number; width: number; gathe
   wgsl: {
     inputs: ['Q', 'S', 'R'],
     numbers: ['n', 'block', 'width', 'gathered'],
-    body: `
-  var i = index;
-  if (uniforms.gathered == 1) { i = R[index / uniforms.width] * uniforms.width + index % uniforms.width; }
+    body: `${WGSL_GATHERED}
   let code = extractBits(Q[i / 4], u32(8 * (i % 4)), 8u);
   result[index] = f32(code) * S[i / uniforms.block] / 127.0;`,
   },

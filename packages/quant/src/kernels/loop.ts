@@ -41,24 +41,39 @@ export const checkRow = (row: number, height: number): void => {
   if (!(row >= 0 && row < height)) throw new Error(`rows: index ${row} is outside 0..${height - 1}`)
 }
 
-/** the n numbers of a matrix on the heap, or of its rows named by `rows`, to where `out` lies */
-export const decodeTo = (
-  out: Tensor,
-  rows: Tensor,
-  { n, width, gathered }: { n: number; width: number; gathered: number },
-  decode: Decode,
+/** of a matrix: its numbers, those of a row, and whether rows are named */
+interface Gathered {
+  readonly n: number
+  readonly width: number
+  readonly gathered: number
+}
+/** a matrix as one stretch of numbers, or each of the rows that are named: from where, to before where, and the place of its first number */
+export const eachStretch = (
+  rows: Values,
+  { n, width, gathered }: Gathered,
+  stretch: (from: number, end: number, at: number) => void,
 ): void => {
-  const to = addressOf(out)
   if (!gathered) {
-    decode(0, n, to)
+    stretch(0, n, 0)
     return
   }
-  const { buffer, byteOffset } = heapBytes(addressOf(rows), 4 * rows.size)
-  new Int32Array(buffer, byteOffset, rows.size).forEach((row, i) => {
+  for (const [i, row] of rows.entries()) {
     checkRow(row, n / width)
-    decode(row * width, (row + 1) * width, to + 4 * i * width)
-  })
+    stretch(row * width, (row + 1) * width, i * width)
+  }
 }
+
+/** the n numbers of a matrix on the heap, or of its rows named by `rows`, to where `out` lies */
+export const decodeTo = (out: Tensor, rows: Tensor, attrs: Gathered, decode: Decode): void => {
+  const to = addressOf(out)
+  const { buffer, byteOffset } = heapBytes(addressOf(rows), 4 * rows.size)
+  const named = new Int32Array(buffer, byteOffset, rows.size)
+  eachStretch(named, attrs, (from, end, at) => decode(from, end, to + 4 * at))
+}
+/** the same in WGSL: the number that `index` is of, `R` naming rows */
+export const WGSL_GATHERED = `
+  var i = index;
+  if (uniforms.gathered == 1) { i = R[index / uniforms.width] * uniforms.width + index % uniforms.width; }`
 
 interface Heap {
   typedArrayFromHeap(t: Tensor): Values

@@ -51,3 +51,12 @@ export const bitsAt = (buffer: string, bits: number, i: string): string => {
   const high = `select(0u, ${buffer}[${at} + 1u] << ((32u - ${bit} % 32u) % 32u), ${bit} % 32u > ${32 - bits}u)`
   return `((${low} | ${high}) & ${2 ** bits - 1}u)`
 }
+
+/** the same where `bits` is a uniform: `code` of the number `i`, of the words `Q` */
+export const WGSL_CODE = `
+  let bits = uniforms.bits;
+  let at = i / 32 * bits + i % 32 * bits / 32;
+  let shift = u32(i % 32 * bits % 32);
+  var w = bitcast<u32>(Q[at]) >> shift;
+  if (i32(shift) + bits > 32) { w |= bitcast<u32>(Q[at + 1]) << (32u - shift); }
+  let code = extractBits(w, 0u, u32(bits));`

@@ -2,7 +2,7 @@ import { type Tensor, tensor1d, tidy } from '@weftjs/tensor'
 import { addressOf, heapBytes, inParts, output } from '@weftjs/tensor/heap'
 import * as encoding from '../wasm/encode.generated.ts'
 import { inBlocks } from './heap.ts'
-import { bytesOf, checkRow, decodeTo, loopKernel, type Values } from './loop.ts'
+import { bytesOf, decodeTo, eachStretch, loopKernel, type Values, WGSL_GATHERED } from './loop.ts'
 
 /** A code book: `levels[code]` for every code, 16 of them (two codes a byte, the first in the high half) or 256. */
 export interface Table {
@@ -165,12 +165,7 @@ const decodeKernel = loopKernel<{ n: number; block: number; count: number; width
         } else for (; i < until; i++) out[at++] = levels![bytes[i]!]! * s
       }
     }
-    if (gathered)
-      rows!.forEach((row, at) => {
-        checkRow(row, n / width)
-        stretch(row * width, (row + 1) * width, at * width)
-      })
-    else stretch(0, n, 0)
+    eachStretch(rows!, { n, width, gathered }, stretch)
   },
   heap: ({ four, eight }, [q, scale, levels, rows], out, attrs) => {
     const [aq, as, al] = [q!, scale!, levels!].map(addressOf) as [number, number, number]
@@ -180,9 +175,7 @@ const decodeKernel = loopKernel<{ n: number; block: number; count: number; width
   wgsl: {
     inputs: ['Q', 'S', 'L', 'R'],
     numbers: ['n', 'block', 'count', 'width', 'gathered'],
-    body: `
-  var i = index;
-  if (uniforms.gathered == 1) { i = R[index / uniforms.width] * uniforms.width + index % uniforms.width; }
+    body: `${WGSL_GATHERED}
   var code = 0u;
   if (uniforms.count == 16) {
     code = (bitcast<u32>(Q[i / 8]) >> u32(8 * ((i % 8) / 2) + 4 * (1 - i % 2))) & 15u;

@@ -4,7 +4,7 @@ import { addressOf, routines } from '@weftjs/tensor/heap'
 import * as module from '../wasm/plain.generated.ts'
 import * as encoding from '../wasm/plain-encode.generated.ts'
 import { inRanges, placed, threaded } from './heap.ts'
-import { bytesOf, checkRow, decodeTo, loopKernel, roundEven } from './loop.ts'
+import { bytesOf, decodeTo, eachStretch, loopKernel, roundEven, WGSL_GATHERED } from './loop.ts'
 import { byteAt, FOUR_TIMES } from './shader.ts'
 
 /** −1, 0 and 1 as digits 0, 1, 2 of base 3, five to a byte: digit i of the matrix, row by row, is worth 3^(i mod 5) in byte ⌊i/5⌋. */
@@ -69,12 +69,7 @@ const decodeKernel = loopKernel<{ n: number; block: number; width: number; gathe
       for (let i = from; i < end; i++)
         out[at++] = digits![8 * bytes[Math.floor(i / 5)]! + (i % 5)]! * scale![Math.floor(i / block)]!
     }
-    if (gathered)
-      rows!.forEach((row, i) => {
-        checkRow(row, n / width)
-        stretch(row * width, (row + 1) * width, i * width)
-      })
-    else stretch(0, n, 0)
+    eachStretch(rows!, { n, width, gathered }, stretch)
   },
   module,
   heap: ({ trits }, [q, scale, digits, rows], out, attrs) => {
@@ -84,9 +79,7 @@ const decodeKernel = loopKernel<{ n: number; block: number; width: number; gathe
   wgsl: {
     inputs: ['Q', 'S', 'D', 'R'],
     numbers: ['n', 'block', 'width', 'gathered'],
-    body: `
-  var i = index;
-  if (uniforms.gathered == 1) { i = R[index / uniforms.width] * uniforms.width + index % uniforms.width; }
+    body: `${WGSL_GATHERED}
   let at = i / 5;
   let byte = (bitcast<u32>(Q[at / 4]) >> u32(8 * (at % 4))) & 255u;
   result[index] = D[i32(8u * byte) + i % 5] * S[i / uniforms.block];`,

@@ -4,8 +4,8 @@ import { addressOf, routines } from '@weftjs/tensor/heap'
 import * as module from '../wasm/plain.generated.ts'
 import * as encoding from '../wasm/plain-encode.generated.ts'
 import { inRanges, placed, threaded } from './heap.ts'
-import { checkRow, decodeTo, loopKernel, roundEven, type Values } from './loop.ts'
-import { bitsAt, FOUR_TIMES } from './shader.ts'
+import { decodeTo, eachStretch, loopKernel, roundEven, type Values, WGSL_GATHERED } from './loop.ts'
+import { bitsAt, FOUR_TIMES, WGSL_CODE } from './shader.ts'
 
 /**
  * Codes on an even grid: W[i] = (code[i] − zero[g])·scale[g], g = ⌊i/block⌋, i counting the numbers of W row by row.
@@ -144,12 +144,7 @@ const decodeKernel = loopKernel<DecodeAttrs>({
           out[at++] = Math.fround(codeAt(q!, bits, i) - z) * s
       }
     }
-    if (gathered)
-      rows!.forEach((row, i) => {
-        checkRow(row, n / width)
-        stretch(row * width, (row + 1) * width, i * width)
-      })
-    else stretch(0, n, 0)
+    eachStretch(rows!, { n, width, gathered }, stretch)
   },
   module,
   heap: ({ uniform }, [q, scale, zero, rows], out, attrs) => {
@@ -161,16 +156,9 @@ const decodeKernel = loopKernel<DecodeAttrs>({
   wgsl: {
     inputs: ['Q', 'S', 'Z', 'R'],
     numbers: ['n', 'bits', 'block', 'each', 'width', 'gathered'],
-    body: `
-  var i = index;
-  if (uniforms.gathered == 1) { i = R[index / uniforms.width] * uniforms.width + index % uniforms.width; }
-  let bits = uniforms.bits;
-  let at = i / 32 * bits + i % 32 * bits / 32;
-  let shift = u32(i % 32 * bits % 32);
-  var w = bitcast<u32>(Q[at]) >> shift;
-  if (i32(shift) + bits > 32) { w |= bitcast<u32>(Q[at + 1]) << (32u - shift); }
+    body: `${WGSL_GATHERED}${WGSL_CODE}
   let b = i / uniforms.block;
-  result[index] = (f32(extractBits(w, 0u, u32(bits))) - Z[b * uniforms.each]) * S[b];`,
+  result[index] = (f32(code) - Z[b * uniforms.each]) * S[b];`,
   },
 })
 
