@@ -395,3 +395,61 @@ export function search(p: usize, from: i32, to: i32, thread: i32): void {
     if (!moment) live = 1
   }
 }
+
+/** rows [from, to) of W of codes, books and scales, in the order of `rebuilt` */
+export function rebuild(
+  codes: usize,
+  vectors: usize,
+  scales: usize,
+  w: usize,
+  books: i32,
+  size: i32,
+  group: i32,
+  tall: i32,
+  input: i32,
+  from: i32,
+  to: i32,
+): void {
+  const vector = (<usize>(group * tall)) << 3
+  const wide = (<usize>group) << 3
+  const columns = input / group
+  for (let i = from; i < to; i++) {
+    const s = load<f64>(scales + ((<usize>(i / tall)) << 3))
+    let code = codes + ((<usize>((i / tall) * columns * books)) << 2)
+    const row = vectors + <usize>(i % tall) * wide
+    let at = w + ((<usize>i * <usize>input) << 3)
+    for (let j = 0; j < columns; j++, at += wide)
+      for (let c = 0; c < books; c++, code += 4) {
+        const v = row + <usize>(c * size + load<i32>(code)) * vector
+        for (let t: usize = 0; t < wide; t += 8) store<f64>(at + t, (c ? load<f64>(at + t) : 0) + s * load<f64>(v + t))
+      }
+  }
+}
+
+/** what book c reads of `rows` rows of V, added to `sums` [books, size, tall, group], in the order of `gathered` */
+export function gather(
+  codes: usize,
+  v: usize,
+  scales: usize,
+  sums: usize,
+  books: i32,
+  size: i32,
+  group: i32,
+  tall: i32,
+  input: i32,
+  rows: i32,
+  c: i32,
+): void {
+  const vector = (<usize>(group * tall)) << 3
+  const wide = (<usize>group) << 3
+  const columns = input / group
+  for (let i = 0; i < rows; i++) {
+    const s = load<f64>(scales + ((<usize>(i / tall)) << 3))
+    let code = codes + ((<usize>((i / tall) * columns * books + c)) << 2)
+    const row = sums + <usize>(i % tall) * wide + <usize>(c * size) * vector
+    for (let j = 0; j < columns; j++, v += wide, code += (<usize>books) << 2) {
+      const to = row + <usize>load<i32>(code) * vector
+      for (let t: usize = 0; t < wide; t += 8) store<f64>(to + t, load<f64>(to + t) + s * load<f64>(v + t))
+    }
+  }
+}

@@ -1,7 +1,9 @@
+import { tidy } from '@weftjs/tensor'
 import type { Matrix } from '@weftjs/tensor/linalg'
 import { type Additive, type AdditiveShape, eachGroup, eachRow, placeOf, rebuilt } from './additive.ts'
 import { search } from './beam.ts'
 import { kMeans } from './kmeans.ts'
+import { onHeap } from './normal-heap.ts'
 import { product } from './product.ts'
 
 export interface SolveOptions {
@@ -108,8 +110,22 @@ const fitBooks = (
   h: Matrix | undefined,
   steps: number,
 ): void => {
+  tidy(() => {
+    found.books = fitted(w, shape, found, h, steps)
+    return []
+  })
+}
+
+const fitted = (
+  w: Float64Array,
+  shape: AdditiveShape,
+  found: Additive,
+  h: Matrix | undefined,
+  steps: number,
+): Float64Array => {
   const of = (books: Float64Array): Float64Array => rebuilt(shape, { ...found, books })
   const back = (v: Float64Array): Float64Array => gathered(seenBy(v, shape, h), shape, found)
+  const apply = onHeap(shape, found, h) ?? ((p: Float64Array): Float64Array => back(of(p)))
   const { out, input } = shape
   const sizes = new Float64Array(out * input)
   for (let i = 0; i < sizes.length; i++) sizes[i] = h ? h.data[(i % input) * (input + 1)]! : 1
@@ -123,7 +139,7 @@ const fitBooks = (
   let rz = dot(r, z)
   const enough = 1e-12 * rz
   for (let i = 0; i < steps && rz > enough; i++) {
-    const q = back(of(p))
+    const q = apply(p)
     const curve = dot(p, q)
     if (!(curve > 0)) break
     const step = rz / curve
@@ -137,7 +153,7 @@ const fitBooks = (
     for (let t = 0; t < p.length; t++) p[t] = z[t]! + turn * p[t]!
     rz = next
   }
-  found.books = books
+  return books
 }
 
 /** the best scale of each row group for the rest as it is */
