@@ -150,6 +150,9 @@ const countOf = ({ parts, shape }: Weight): number =>
 /**
  * The share of matrices that lose the most, at the least one: what is worth tuning when the rest stays as it is, as
  * `at` of an adapter or `train` of dense ones. Each counts by the format in which it loses the most.
+ *
+ * This is the choice of QuEST (Wang et al., arXiv:2402.03666) for any network. Its layers of time embedding and its scales of
+ * activations for each timestep belong to diffusion, of which there is no model here, and activations are not rounded.
  */
 export const mostSensitive = (measured: readonly Sensitivity[], share: number): readonly string[] => {
   if (!(share > 0 && share <= 1)) throw new Error(`mostSensitive: share must be in (0, 1], found ${share}`)
