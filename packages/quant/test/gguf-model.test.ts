@@ -242,7 +242,7 @@ describe('mini', () => {
     await expect(without(put('general.architecture', 'u8', 3))).rejects.toThrow(
       /of type u8, where a string is expected/,
     )
-    await expect(without(put('llama.expert_count', 'u32', 8))).rejects.toThrow(/mixtures of experts/)
+    await expect(without(put('llama.expert_count', 'u32', 8))).rejects.toThrow(/expert_used_count: is not there/)
     await expect(without(put('llama.rope.dimension_count', 'u32', 32))).rejects.toThrow(/partial rotary/)
     await expect(without(put('split.count', 'u16', 3))).rejects.toThrow(/in 3 files and 1 were given/)
     await expect(without(put('llama.attention.head_count', 'u32', 7))).rejects.toThrow(/no heads|are not 7 heads/)

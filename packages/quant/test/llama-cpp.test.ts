@@ -110,6 +110,10 @@ const sizes: Config = {
   initializer_range: 0.15,
 }
 const gelu = { hidden_activation: 'gelu_pytorch_tanh', sliding_window: 8, query_pre_attn_scalar: 16 }
+const experts = {
+  ...{ num_experts: 5, num_experts_per_tok: 3, moe_intermediate_size: 32, tie_word_embeddings: false },
+  ...{ rope_theta: 1e6, sliding_window: null },
+}
 const scaled = (rope_scaling: Config): Config => ({ model_type: 'llama', rope_theta: 500_000, rope_scaling })
 const FAMILIES: Readonly<Record<string, Config>> = {
   llama: { model_type: 'llama', tie_word_embeddings: false },
@@ -126,6 +130,12 @@ const FAMILIES: Readonly<Record<string, Config>> = {
   mistral: { model_type: 'mistral', sliding_window: 128 },
   qwen2: { model_type: 'qwen2', rope_theta: 1e6, head_dim: undefined },
   qwen3: { model_type: 'qwen3', rope_theta: 1e6, tie_word_embeddings: false },
+  mixtral: { model_type: 'mixtral', ...experts, num_local_experts: 4, num_experts_per_tok: 2 },
+  'qwen2 with experts': {
+    ...{ model_type: 'qwen2_moe', ...experts, shared_expert_intermediate_size: 80, norm_topk_prob: false },
+    head_dim: undefined,
+  },
+  'qwen3 with experts': { model_type: 'qwen3_moe', ...experts, norm_topk_prob: true },
   gemma: { model_type: 'gemma', hidden_act: 'gelu_pytorch_tanh' },
   gemma2: { model_type: 'gemma2', ...gelu },
   gemma3: { model_type: 'gemma3_text', ...gelu, sliding_window_pattern: 6 },

@@ -1,9 +1,10 @@
 import type { Config } from '@weftjs/spec'
 import { llama3Factors } from './config-out.ts'
-import { type GgufFamily, ggufFamilies } from './families.ts'
+import { type GgufExperts, type GgufFamily, ggufFamilies } from './families.ts'
 import type { Fields } from './field.ts'
 
 const MOST_LAYERS = 100_000
+const MOST_EXPERTS = 65_536
 
 /** what the tensors say of a model beside its metadata */
 export interface GgufShapes {
@@ -17,12 +18,13 @@ export interface GgufShapes {
 /** @throws CheckpointError for an architecture that this reader does not know */
 export const familyIn = (fields: Fields): GgufFamily => {
   const arch = fields.text('general.architecture')
-  const found = ggufFamilies.find((f) => f.arch === arch)
+  const sparse = (fields.number(`${arch}.expert_count`) ?? 0) > 0
+  const found = ggufFamilies.find((f) => f.arch === arch && (f.experts !== undefined) === sparse)
   return (
     found ??
     fields.fail(
       'general.architecture',
-      `${JSON.stringify(arch)} is not supported; ${ggufFamilies.map((f) => f.arch).join(', ')} are`,
+      `${JSON.stringify(arch)}${sparse ? ' with experts' : ''} is not supported; ${[...new Set(ggufFamilies.map((f) => f.arch))].join(', ')} are`,
     )
   )
 }
@@ -56,8 +58,6 @@ export const configIn = (fields: Fields, family: GgufFamily, shapes: GgufShapes)
   const at = (key: string): string => `${arch}.${key}`
   const need = (key: string): number =>
     fields.uniform(at(key)) ?? fields.fail(at(key), 'is not there, and the model cannot be built without it')
-  if ((fields.number(at('expert_count')) ?? 0) > 0)
-    fields.fail(at('expert_count'), 'mixtures of experts are not read from GGUF; load the safetensors checkpoint')
   const heads = need('attention.head_count')
   const width = need('embedding_length')
   const headWidth =
@@ -100,7 +100,24 @@ export const configIn = (fields: Fields, family: GgufFamily, shapes: GgufShapes)
     }),
     ...(isLocal && { layer_types: layerTypes(fields, at, need('block_count'), arch === 'gemma2' ? 2 : 6) }),
     ...(arch === 'gemma3' && { rope_local_base_freq: fields.number(at('rope.freq_base_swa')) ?? 10_000 }),
+    ...(family.experts && expertsIn(fields, family.experts, need)),
     dtype: 'float32',
+  }
+}
+
+const expertsIn = (fields: Fields, experts: GgufExperts, need: (key: string) => number): Config => {
+  const arch = fields.text('general.architecture')!
+  const count = need('expert_count')
+  if (!(Number.isInteger(count) && count <= MOST_EXPERTS))
+    fields.fail(`${arch}.expert_count`, `is ${count}, more than ${MOST_EXPERTS}`)
+  return {
+    [experts.count]: count,
+    num_experts_per_tok: need('expert_used_count'),
+    ...(experts.count === 'num_experts' && {
+      ...{ moe_intermediate_size: need('expert_feed_forward_length'), norm_topk_prob: experts.normalized },
+      ...{ decoder_sparse_step: 1, mlp_only_layers: [] },
+    }),
+    ...(arch === 'qwen2moe' && { shared_expert_intermediate_size: need('expert_shared_feed_forward_length') }),
   }
 }
 

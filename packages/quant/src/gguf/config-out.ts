@@ -9,6 +9,8 @@ export interface GgufSizes {
   readonly heads: number
   readonly kvHeads: number
   readonly headWidth: number
+  /** of a mixture: how many, how wide, and what they read */
+  readonly experts?: { readonly count: number; readonly hidden: number; readonly width: number }
 }
 
 const fail = (key: string, found: string): never => {
@@ -44,6 +46,9 @@ export const familyOf = (config: Config): GgufFamily => {
   )
 }
 
+/** fields that a later version of transformers names otherwise */
+const OTHER: Readonly<Record<string, string>> = { num_local_experts: 'num_experts', num_experts: 'num_local_experts' }
+
 /** Gemma's heads are 256 wide where nothing is said, others' divide the width */
 export const sizesOf = (config: Config): GgufSizes => {
   const family = familyOf(config)
@@ -51,7 +56,15 @@ export const sizesOf = (config: Config): GgufSizes => {
   const r = reader(c)
   const heads = r.number('num_attention_heads')
   const width = r.number('hidden_size')
+  const { experts } = family
   return {
+    ...(experts && {
+      experts: {
+        count: r.number(experts.count, r.maybe(OTHER[experts.count]!)),
+        hidden: r.number(experts.hidden),
+        width,
+      },
+    }),
     family,
     layers: r.number('num_hidden_layers'),
     heads,
@@ -114,7 +127,7 @@ export const metadataOf = (
   config: Config,
   vocabulary: number,
 ): { fields: readonly (readonly [string, GgufField])[]; ropeFactors?: Float32Array } => {
-  const { family, layers, heads, kvHeads, headWidth } = sizesOf(config)
+  const { family, layers, heads, kvHeads, headWidth, experts } = sizesOf(config)
   const { arch, normOffset } = family
   const c = textConfigOf(config)
   const r = reader(c)
@@ -131,7 +144,20 @@ export const metadataOf = (
   // llama.cpp lets these see everything: within the window that is the same
   put('context_length', 'u32', window !== undefined && !isLocal ? Math.min(length, window) : length)
   put('embedding_length', 'u32', r.number('hidden_size'))
-  put('feed_forward_length', 'u32', r.number('intermediate_size'))
+  put('feed_forward_length', 'u32', r.number('intermediate_size', r.maybe('moe_intermediate_size')))
+  if (experts) {
+    put('expert_count', 'u32', experts.count)
+    put('expert_used_count', 'u32', r.number('num_experts_per_tok'))
+    if (arch !== 'llama') put('expert_feed_forward_length', 'u32', experts.hidden)
+    if (arch === 'qwen2moe')
+      put('expert_shared_feed_forward_length', 'u32', r.number('shared_expert_intermediate_size'))
+    const plain = c['mlp_only_layers']
+    if (r.number('decoder_sparse_step', 1) !== 1 || (Array.isArray(plain) && plain.length))
+      fail('mlp_only_layers', `llama.cpp has experts in every layer of ${arch}`)
+    const { normalized } = family.experts!
+    if (arch !== 'llama' && (c['norm_topk_prob'] ?? false) !== normalized)
+      fail('norm_topk_prob', `llama.cpp computes ${arch} as if it were ${normalized}`)
+  }
   put('attention.head_count', 'u32', heads)
   put('attention.head_count_kv', 'u32', kvHeads)
   put('attention.key_length', 'u32', headWidth)

@@ -12,14 +12,29 @@ export interface GgufFamily {
   readonly normOffset: 0 | 1
   /** the names of a block's tensors: Hugging Face's, and ggml's */
   readonly block: Readonly<Record<string, string>>
+  /** of a mixture of experts in every layer */
+  readonly experts?: GgufExperts
+}
+export interface GgufExperts {
+  /** Hugging Face's module of a block, and its names of gate, up and down */
+  readonly module: string
+  readonly parts: readonly [gate: string, up: string, down: string]
+  /** fields of config.json: how many there are, and how wide they are */
+  readonly count: string
+  readonly hidden: string
+  /** do the weights of those that a token goes to sum to 1? as llama.cpp computes it in this architecture */
+  readonly normalized: boolean
 }
 
-const ATTENTION: Readonly<Record<string, string>> = {
+const CORE: Readonly<Record<string, string>> = {
   input_layernorm: 'attn_norm',
   'self_attn.q_proj': 'attn_q',
   'self_attn.k_proj': 'attn_k',
   'self_attn.v_proj': 'attn_v',
   'self_attn.o_proj': 'attn_output',
+}
+const ATTENTION: Readonly<Record<string, string>> = {
+  ...CORE,
   'mlp.gate_proj': 'ffn_gate',
   'mlp.up_proj': 'ffn_up',
   'mlp.down_proj': 'ffn_down',
@@ -31,7 +46,19 @@ const SANDWICH = {
   pre_feedforward_layernorm: 'ffn_norm',
   post_feedforward_layernorm: 'post_ffw_norm',
 }
+// what stands last is what a file is read as
+const SPARSE = { ...CORE, post_attention_layernorm: 'ffn_norm', 'mlp.gate': 'ffn_gate_inp' }
+const SHARED = {
+  'mlp.shared_expert.gate_proj': 'ffn_gate_shexp',
+  'mlp.shared_expert.up_proj': 'ffn_up_shexp',
+  'mlp.shared_expert.down_proj': 'ffn_down_shexp',
+  'mlp.shared_expert_gate': 'ffn_gate_inp_shexp',
+}
 const QK = { 'self_attn.q_norm': 'attn_q_norm', 'self_attn.k_norm': 'attn_k_norm' }
+const QWEN: Omit<GgufExperts, 'normalized'> = {
+  ...{ module: 'mlp', parts: ['gate_proj', 'up_proj', 'down_proj'] },
+  ...{ count: 'num_experts', hidden: 'moe_intermediate_size' },
+}
 
 const family = (
   arch: string,
@@ -43,6 +70,19 @@ export const ggufFamilies: readonly GgufFamily[] = [
   family('llama', 'LlamaForCausalLM', { also: ['mistral'], permuted: true, block: PRE }),
   family('qwen2', 'Qwen2ForCausalLM', { block: PRE }),
   family('qwen3', 'Qwen3ForCausalLM', { block: { ...PRE, ...QK } }),
+  family('llama', 'MixtralForCausalLM', {
+    ...{ model: 'mixtral', permuted: true, block: { ...SPARSE, 'block_sparse_moe.gate': 'ffn_gate_inp' } },
+    experts: {
+      ...{ module: 'block_sparse_moe', parts: ['w1', 'w3', 'w2'], normalized: true },
+      ...{ count: 'num_local_experts', hidden: 'intermediate_size' },
+    },
+  }),
+  family('qwen2moe', 'Qwen2MoeForCausalLM', {
+    ...{ model: 'qwen2_moe', block: { ...SPARSE, ...SHARED }, experts: { ...QWEN, normalized: false } },
+  }),
+  family('qwen3moe', 'Qwen3MoeForCausalLM', {
+    ...{ model: 'qwen3_moe', block: { ...SPARSE, ...QK }, experts: { ...QWEN, normalized: true } },
+  }),
   family('gemma', 'GemmaForCausalLM', { normOffset: 1, block: PRE }),
   family('gemma2', 'Gemma2ForCausalLM', { normOffset: 1, block: SANDWICH }),
   family('gemma3', 'Gemma3ForCausalLM', {
@@ -131,3 +171,37 @@ export const rowInHf = (row: number, headWidth: number): number => {
 /** is this the scale of a norm, which Gemma's files have 1 added to? */
 export const isShifted = ({ normOffset }: GgufFamily, gguf: string): boolean =>
   normOffset === 1 && gguf.endsWith('_norm.weight')
+
+const PARTS = ['gate', 'up', 'down'] as const
+type Part = (typeof PARTS)[number]
+/** A tensor of experts by Hugging Face's name: of one, or of all. */
+export interface ExpertName {
+  readonly layer: number
+  /** undefined: all, in one tensor [E, out, in], or [E, 2·out, in] with gate and up beside each other */
+  readonly expert: number | undefined
+  readonly parts: readonly Part[]
+}
+export const expertIn = ({ experts }: GgufFamily, hf: string): ExpertName | undefined => {
+  const found = experts && /^model\.layers\.(\d+)\.(\w+)\.experts\.(?:(\d+)\.)?(\w+?)(?:\.weight)?$/.exec(plainly(hf))
+  if (!found) return undefined
+  const [, layer, module, expert, name] = found
+  if (expert === undefined) {
+    const parts = { gate_up_proj: ['gate', 'up'], down_proj: ['down'] } as const
+    return Object.hasOwn(parts, name!)
+      ? { layer: Number(layer), expert: undefined, parts: parts[name as keyof typeof parts] }
+      : undefined
+  }
+  const at = experts.parts.indexOf(name!)
+  if (module !== experts.module || at < 0) return undefined
+  return { layer: Number(layer), expert: Number(expert), parts: [PARTS[at]!] }
+}
+/** `blk.3.ffn_gate_exps.weight`, which all experts lie in */
+export const expertsName = (layer: number, part: Part): string => `blk.${layer}.ffn_${part}_exps.weight`
+
+/** where expert e of `blk.3.ffn_gate_exps.weight` lies in Hugging Face's files */
+export const toHfExpert = ({ experts }: GgufFamily, gguf: string): ((e: number) => string) | undefined => {
+  const found = experts && /^blk\.(\d+)\.ffn_(gate|up|down)_exps\.weight$/.exec(gguf)
+  if (!found) return undefined
+  const part = experts.parts[PARTS.indexOf(found[2] as Part)]!
+  return (e) => `model.layers.${found[1]}.${experts.module}.experts.${e}.${part}.weight`
+}

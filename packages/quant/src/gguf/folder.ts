@@ -1,7 +1,7 @@
 import type { Config } from '@weftjs/spec'
 import { type ByteSource, CheckpointError, type Dtype, type Folder, fromBytes } from '@weftjs/tensor/checkpoint'
 import { configIn, familyIn } from './config-in.ts'
-import { type GgufFamily, isShifted, permutedHeads, rowInGguf, toHfName } from './families.ts'
+import { type GgufFamily, isShifted, permutedHeads, rowInGguf, toHfExpert, toHfName } from './families.ts'
 import { type Fields, fieldsOf } from './field.ts'
 import { type GgufGiven, type HeldGguf, holdGguf } from './held.ts'
 import type { GgufTensor } from './reader.ts'
@@ -141,6 +141,11 @@ const layOut = (
   const weights: Record<string, number> = {}
   const heads = config['num_attention_heads'] as number
   const kvHeads = config['num_key_value_heads'] as number
+  const packed = (hf: string, type: GgmlType, bytes: number, read: VirtualTensor['read']): void => {
+    if (!types.includes(type)) types.push(type)
+    weights[hf] = types.indexOf(type)
+    virtual.push({ name: `${hf}.q`, dtype: 'I32', shape: [Math.ceil(bytes / 4)], read: padded(read, bytes) })
+  }
   for (const { name, type, shape, start, end, file } of tensors) {
     if (/^rope_freqs\.|\.attn_rot_embd\./.test(name)) continue
     const fail = (found: string): never => {
@@ -161,13 +166,23 @@ const layOut = (
       if (type !== 'F32') fail(`is ${type}, and the scale of a norm is float32 in such a file`)
       read = shifted(read, -1)
     }
-    if (dtype) virtual.push({ name: hf, dtype, shape, read })
-    else if (layout.size > 1) {
+    const expert = toHfExpert(family, name)
+    if (expert) {
+      if (shape.length !== 3 || shape[0] !== (config[family.experts!.count] as number))
+        fail(`is [${shape}], and the metadata tells of ${config[family.experts!.count]} experts`)
+      if (!dtype && layout.size < 2) fail(`is ${type}, which no weight of a model has`)
+      const bytes = bytesOfType(layout, shape[1]! * shape[2]!)
+      for (let e = 0; e < shape[0]!; e++) {
+        const own = (from: number, to: number): Promise<Uint8Array> => read(e * bytes + from, e * bytes + to)
+        if (dtype) virtual.push({ name: expert(e), dtype, shape: shape.slice(1), read: own })
+        else packed(expert(e), type, bytes, own)
+      }
+    } else if (dtype) {
+      const router = name.endsWith('.ffn_gate_inp_shexp.weight')
+      virtual.push({ name: hf, dtype, shape: router ? [1, shape.at(-1)!] : shape, read })
+    } else if (layout.size > 1) {
       if (shape.length !== 2) fail(`is ${type} [${shape}], and only matrices are quantized`)
-      if (!types.includes(type)) types.push(type)
-      weights[hf] = types.indexOf(type)
-      const words = Math.ceil((end - start) / 4)
-      virtual.push({ name: `${hf}.q`, dtype: 'I32', shape: [words], read: padded(read, end - start) })
+      packed(hf, type, end - start, read)
     } else fail(`is ${type}, which no weight of a model has`)
   }
   const codecs = types.map((type) => ({ name: 'gguf', options: { type } }))

@@ -33,10 +33,11 @@ export const importanceFor = (
   name: string,
   shape: readonly number[],
 ): Float32Array | undefined => {
-  const found = shape.length === 2 && all && Object.hasOwn(all, name) ? all[name] : undefined
+  const found = shape.length > 1 && all && Object.hasOwn(all, name) ? all[name] : undefined
   if (!found) return undefined
-  if (found.length !== shape[1])
-    throw new Error(`${name}: the importance is of ${found.length} columns, and the matrix has ${shape[1]}`)
+  const columns = (shape.length > 2 ? shape[0]! : 1) * shape.at(-1)!
+  if (found.length !== columns)
+    throw new Error(`${name}: the importance is of ${found.length} columns, and the matrix has ${columns}`)
   const odd = found.findIndex((v) => !(v >= 0 && v < Number.POSITIVE_INFINITY))
   if (odd >= 0) throw new Error(`${name}: the importance of column ${odd} is ${found[odd]}; gather it again`)
   return found

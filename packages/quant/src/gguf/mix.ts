@@ -102,7 +102,7 @@ const needsMore = (i: number, n: number): boolean => {
  */
 export const typeIn = (mix: GgufMix, name: string, shape: readonly number[], c: MixContext): GgmlType => {
   const base: GgmlType = MIXES[mix][1]
-  if (shape.length < 2 || !name.endsWith('.weight') || name.endsWith('_norm.weight')) return 'F32'
+  if (shape.length < 2 || !name.endsWith('.weight') || /_norm\.weight$|\.ffn_gate_inp/.test(name)) return 'F32'
   if (ggmlTypes[base].size === 1) return base
   const width = shape.at(-1)!
   if (name === 'output.weight' || (name === 'token_embd.weight' && c.tied))
@@ -116,11 +116,13 @@ const partType = (
   base: GgmlType,
   part: string,
   i: number,
-  { layers: n, heads, kvHeads, family, importance }: MixContext,
+  { layers: n, heads, kvHeads, family, importance, experts }: MixContext,
 ): GgmlType => {
   const shared = heads / kvHeads >= 4
   const more = needsMore(i, n)
   const eighth = Math.floor(n / 8)
+  const eight = experts?.count === 8
+  if (eight && (part === 'attn_v' || part === 'attn_k')) return 'Q8_0'
   if (part === 'attn_v') {
     const type: GgmlType =
       mix === 'Q2_K'
@@ -145,7 +147,7 @@ const partType = (
     // Llama 70B, whose eight heads share these
     return family.arch === 'llama' && n === 80 && (type === 'Q3_K' || type === 'Q4_K') ? 'Q5_K' : type
   }
-  if (part === 'ffn_down') {
+  if (part.startsWith('ffn_down')) {
     if (mix === 'Q2_K') return 'Q3_K'
     if (mix === 'Q2_K_S') return i < eighth ? 'Q4_K' : base
     if (mix === 'Q3_K_M') return i < Math.floor(n / 16) ? 'Q5_K' : 'Q4_K'
@@ -156,6 +158,7 @@ const partType = (
     if (importance && i < eighth && mix === 'Q5_0') return 'Q5_1'
   }
   if (part === 'attn_output') {
+    if (eight && /^(Q2_K|Q3_K_[SM]|Q4_K_[SM]|IQ4_NL)$/.test(mix)) return 'Q5_K'
     if (mix === 'Q2_K') return 'Q3_K'
     if (mix === 'Q3_K_M') return 'Q4_K'
     if (mix === 'Q3_K_L') return 'Q5_K'

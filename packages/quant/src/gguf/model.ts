@@ -3,6 +3,7 @@ import { type Checkpoint, CheckpointError, type Folder, type Sink, type TensorSo
 import type { Names, PackedWriter } from '../formats/format.ts'
 import { format as weft } from '../formats/weft.ts'
 import { type GgufSizes, metadataOf, sizesOf, textConfigOf } from './config-out.ts'
+import { expertsTogether } from './experts-out.ts'
 import { isShifted, permutedHeads, rowInHf, toGgufName } from './families.ts'
 import type { GgufField, GgufMetadata } from './field.ts'
 import { type GgufImportance, importanceFor } from './imatrix.ts'
@@ -48,7 +49,11 @@ export const ggufModel = (options: GgufModelOptions): GgufFile => {
   const { config, tensors, tokenizer, mix: asked, typeOf, name, pre } = options
   const sizes = sizesOf(config)
   const { family } = sizes
-  const plans = tensors.filter((t) => !LEFT_OUT.test(t.name)).map((source) => planOf(source, config, sizes))
+  const plans = planned(
+    tensors.filter((t) => !LEFT_OUT.test(t.name)),
+    config,
+    sizes,
+  )
   const tied = (textConfigOf(config)['tie_word_embeddings'] ?? family.normOffset === 1) === true
   const used = tied ? plans.filter((p) => p.name !== 'output.weight') : plans
   const embed = used.find((p) => p.name === 'token_embd.weight')
@@ -63,14 +68,30 @@ export const ggufModel = (options: GgufModelOptions): GgufFile => {
   const context = { ...sizes, tied: !hasHead, importance: importance !== undefined }
   const made = used.map((plan): GgufSource => {
     const { name, shape } = plan
-    if (plan.packed) return { name, shape, type: plan.packed, data: () => keptRows(plan, plan.packed!) }
+    if (plan.packed)
+      return { name, shape, type: plan.packed, data: () => inTurn(plan.sources, (s) => keptRows(s, plan)) }
     const chosen = typeIn(mix, name, shape, context)
     const type = shape.length < 2 ? chosen : fitting(typeOf?.(name, chosen) ?? chosen, shape.at(-1)!)
-    const { moved, shift, source } = plan
-    const { dtype, data } = source
+    const { moved, shift, sources } = plan
     const columns = importanceFor(importance, name, shape)
-    const conversion = { name: source.name, dtype, shape, type, moved, shift, importance: columns }
-    return { name, shape, type, data: () => converted(data, conversion) }
+    if (columns && shape.length > 2 && sources.length !== shape[0])
+      throw new CheckpointError(
+        'has all experts in one tensor, and importance is of each; save the checkpoint with a tensor for each expert',
+        { tensor: sources[0]!.name },
+      )
+    const of = (source: TensorSource, e: number): ReturnType<typeof converted> =>
+      converted(source.data, {
+        ...{
+          name: source.name,
+          dtype: source.dtype,
+          shape: sources.length > 1 ? shape.slice(-2) : shape,
+          type,
+          moved,
+          shift,
+        },
+        importance: columns?.subarray(e * shape.at(-1)!, (e + 1) * shape.at(-1)!),
+      })
+    return { name, shape, type, data: () => inTurn(sources, of) }
   })
   const { fields, ropeFactors } = metadataOf(config, vocabulary)
   const quantized = made.some(({ type }) => ggmlTypes[type].size > 1)
@@ -124,7 +145,8 @@ const called = (plans: readonly Plan[], mix: GgufMix): GgufMix => {
 
 /** where a tensor goes and what is done to it on the way */
 interface Plan {
-  readonly source: TensorSource
+  /** one, or one of each expert */
+  readonly sources: readonly TensorSource[]
   /** ggml's */
   readonly name: string
   readonly shape: readonly number[]
@@ -132,6 +154,26 @@ interface Plan {
   readonly shift: number
   /** its type, where its data are ggml's blocks already */
   readonly packed: GgmlType | undefined
+}
+
+/** what each source becomes, one after the other */
+async function* inTurn(
+  sources: readonly TensorSource[],
+  of: (source: TensorSource, e: number) => AsyncGenerator<Uint8Array>,
+): AsyncGenerator<Uint8Array> {
+  for (const [e, source] of sources.entries()) yield* of(source, e)
+}
+
+/** the tensors one by one, and those of experts together, where the first of them is */
+const planned = (tensors: readonly TensorSource[], config: Config, sizes: GgufSizes): Plan[] => {
+  const grouped = expertsTogether(tensors, sizes, (hf) => packedType(config, hf))
+  const plans: Plan[] = []
+  for (const source of tensors) {
+    const found = grouped.get(source)
+    if (found === undefined) plans.push(planOf(source, config, sizes))
+    else for (const group of found) plans.push({ ...group, moved: undefined, shift: 0 })
+  }
+  return plans
 }
 
 const planOf = (source: TensorSource, config: Config, sizes: GgufSizes): Plan => {
@@ -149,9 +191,9 @@ const planOf = (source: TensorSource, config: Config, sizes: GgufSizes): Plan =>
   if (height !== undefined && (height % 2 || !Number.isInteger(height)))
     fail(`its ${shape[0]} rows are not ${heads} heads of an even width; check config.json`)
   return {
-    source,
+    sources: [source],
     name,
-    shape,
+    shape: name.endsWith('.ffn_gate_inp_shexp.weight') ? shape.slice(-1) : shape,
     moved: height === undefined ? undefined : { height, of: (r) => rowInHf(r, height) },
     shift: isShifted(family, name) ? 1 : 0,
     packed,
@@ -170,7 +212,12 @@ const packedType = ({ quantization_config: found }: Config, hf: string): GgmlTyp
 /** of a matrix whose file has only its blocks */
 const matrixShape = (name: string, config: Config, { heads, kvHeads, headWidth }: GgufSizes): readonly number[] => {
   const c = textConfigOf(config)
-  const [width, hidden, vocabulary] = [c['hidden_size'], c['intermediate_size'], c['vocab_size']] as number[]
+  const [width, hidden, vocabulary, shared] = [
+    'hidden_size',
+    'intermediate_size',
+    'vocab_size',
+    'shared_expert_intermediate_size',
+  ].map((key) => c[key] as number)
   const part = name.replace(/^blk\.\d+\./, '').replace(/\.weight$/, '')
   const shapes: Readonly<Record<string, readonly number[]>> = {
     token_embd: [vocabulary!, width!],
@@ -182,14 +229,17 @@ const matrixShape = (name: string, config: Config, { heads, kvHeads, headWidth }
     ffn_gate: [hidden!, width!],
     ffn_up: [hidden!, width!],
     ffn_down: [width!, hidden!],
+    ffn_gate_shexp: [shared!, width!],
+    ffn_up_shexp: [shared!, width!],
+    ffn_down_shexp: [width!, shared!],
   }
   return shapes[part]!
 }
 
 /** blocks as they are, rows in ggml's order, without the padding to whole words */
-async function* keptRows({ source, shape, moved }: Plan, type: GgmlType): AsyncGenerator<Uint8Array> {
-  const bytes = rowBytesOf(type, shape[1]!)
-  for await (const piece of regrouped(source.data, bytes * (moved?.height ?? 1), bytes * shape[0]!))
+async function* keptRows(source: TensorSource, { shape, moved, packed }: Plan): AsyncGenerator<Uint8Array> {
+  const bytes = rowBytesOf(packed!, shape.at(-1)!)
+  for await (const piece of regrouped(source.data, bytes * (moved?.height ?? 1), bytes * shape.at(-2)!))
     yield moved ? movedRows(piece, bytes, moved.height, moved.of) : piece
 }
 
