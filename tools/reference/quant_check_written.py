@@ -81,7 +81,12 @@ def by_aqlm(folder):
     return model
 
 
-LOADERS = {"hqq": by_hqq, "aqlm": by_aqlm}
+def by_fp8(folder):
+    # decoded on loading, to the dtype of config.json and not to the one asked for
+    return by_transformers(folder).float()
+
+
+LOADERS = {"hqq": by_hqq, "aqlm": by_aqlm, "fp8": by_fp8}
 
 
 def decoded(module):

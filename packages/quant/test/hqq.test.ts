@@ -169,16 +169,16 @@ describe('hqq', () => {
 
   it('packs as the card says: 3 bits in ten parts, the last filled up', () => {
     // rows 0 ... 2 of two columns, codes 1 2 3 4 5 6 in a stream of 3 bits
-    const stream = Uint8Array.of(0b11010001, 0b01011000, 0b00000011)
+    const stream = Int32Array.of(0b00000011_01011000_11010001)
     const word = (a: number): number[] => [a & 255, (a >> 8) & 255, (a >> 16) & 255, a >>> 24]
     expect([...packHqq(stream, 3, 3, 2)]).toEqual([
       ...word((1 << 27) | (3 << 24) | (5 << 21)),
       ...word((2 << 27) | (4 << 24) | (6 << 21)),
     ])
     // 1 2 3 4 of 4 bits: the first half goes high
-    expect([...packHqq(Uint8Array.of(0x21, 0x43), 4, 2, 2)]).toEqual([0x13, 0x24])
-    expect([...packHqq(Uint8Array.of(0b11100100), 2, 4, 1)]).toEqual([0b00011011])
-    expect([...packHqq(Uint8Array.of(0b00000001), 1, 8, 1)]).toEqual([0b10000000])
+    expect([...packHqq(Int32Array.of(0x4321), 4, 2, 2)]).toEqual([0x13, 0x24])
+    expect([...packHqq(Int32Array.of(0b11100100), 2, 4, 1)]).toEqual([0b00011011])
+    expect([...packHqq(Int32Array.of(0b00000001), 1, 8, 1)]).toEqual([0b10000000])
   })
 
   it('unpacking undoes packing', () =>
@@ -198,7 +198,7 @@ describe('hqq', () => {
             .forEach((v, i) => {
               stream[i] = 256 * v
             })
-          expect(unpackHqq(packHqq(stream, bits, rows, columns), bits, rows, columns)).toEqual(words)
+          expect(unpackHqq(packHqq(words, bits, rows, columns), bits, rows, columns)).toEqual(words)
         },
       ),
     ))

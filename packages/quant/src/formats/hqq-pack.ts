@@ -1,19 +1,6 @@
 /** hqq's packings: the grouped matrix of R rows is cut into equal parts, whose codes lie side by side in a word. */
 
-/** code i of a stream of bits, the lowest first */
-const codeAt = (bytes: Uint8Array, bits: number, i: number): number => {
-  const bit = bits * i
-  const at = Math.floor(bit / 8)
-  return ((bytes[at]! | (bytes[at + 1]! << 8)) >>> (bit % 8)) & ((1 << bits) - 1)
-}
-/** puts code i into a stream of zeros */
-const putCode = (bytes: Uint8Array, bits: number, i: number, code: number): void => {
-  const bit = bits * i
-  const at = Math.floor(bit / 8)
-  const w = code << (bit % 8)
-  bytes[at]! |= w & 255
-  if (w > 255) bytes[at + 1]! |= w >>> 8
-}
+import { packStream, streamAt } from '../kernels/stream.ts'
 
 /** how codes of some bits lie in a word */
 interface Packing {
@@ -55,15 +42,15 @@ export const packedRows = (bits: number, rows: number): number => {
   return Math.ceil(rows / parts)
 }
 
-/** codes of a matrix [rows, columns], row by row in a stream → words */
-export const packHqq = (stream: Uint8Array, bits: number, rows: number, columns: number): Uint8Array => {
+/** codes of a matrix [rows, columns], row by row in a stream → the bytes of hqq's words */
+export const packHqq = (stream: Int32Array, bits: number, rows: number, columns: number): Uint8Array => {
   const { parts, bytes, bits: each } = packingOf(bits)
   const part = packedRows(bits, rows) * columns
   const n = rows * columns
   const out = bytes === 4 ? new Uint32Array(part) : new Uint8Array(part)
   for (let p = 0; p < parts; p++) {
     const shift = each * (parts - 1 - p)
-    for (let j = 0, i = p * part; j < part && i < n; j++, i++) out[j]! |= codeAt(stream, each, i) << shift
+    for (let j = 0, i = p * part; j < part && i < n; j++, i++) out[j]! |= streamAt(stream, each, i) << shift
   }
   return new Uint8Array(out.buffer)
 }
@@ -74,12 +61,10 @@ export const unpackHqq = (data: Uint8Array, bits: number, rows: number, columns:
   const part = packedRows(bits, rows) * columns
   const n = rows * columns
   const words = bytes === 4 ? new Uint32Array(data.slice().buffer) : data
-  const out = new Int32Array(Math.ceil((each * n) / 32))
-  const stream = new Uint8Array(out.buffer)
+  const codes = new Uint8Array(n)
   for (let p = 0; p < parts; p++) {
     const shift = each * (parts - 1 - p)
-    for (let j = 0, i = p * part; j < part && i < n; j++, i++)
-      putCode(stream, each, i, (words[j]! >>> shift) & ((1 << each) - 1))
+    for (let j = 0, i = p * part; j < part && i < n; j++, i++) codes[i] = (words[j]! >>> shift) & ((1 << each) - 1)
   }
-  return out
+  return packStream(codes, each)
 }

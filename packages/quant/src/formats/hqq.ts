@@ -144,7 +144,7 @@ export const toHqq = (hf: string, { codec, parts, shape }: Weight): readonly Ten
       name: at('W_q'),
       dtype: packing.bytes === 4 ? 'I32' : 'U8',
       shape: [packedRows(bits, rows), columns],
-      data: async () => packHqq(bytesOf((await q!.data()) as Int32Array), bits, rows, columns),
+      data: async () => packHqq((await q!.data()) as Int32Array, bits, rows, columns),
     },
     numbers('scale', scale!),
     numbers('zero', zero!),

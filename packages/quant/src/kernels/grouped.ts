@@ -5,7 +5,8 @@ import * as module from '../wasm/grouped.generated.ts'
 import { threaded } from './heap.ts'
 import { decodeTo, eachStretch, loopKernel, WGSL_GATHERED } from './loop.ts'
 import { bitsAt, FOUR_TIMES, WGSL_CODE } from './shader.ts'
-import { codeAt, decodeUniform, encodeUniform, uniformDecoder } from './uniform.ts'
+import { streamAt } from './stream.ts'
+import { decodeUniform, encodeUniform, uniformDecoder } from './uniform.ts'
 
 /** Codes of a matrix, one stream from the lowest bit up, row by row; W = (code − zero)·scale. */
 export interface Grouped {
@@ -40,7 +41,7 @@ const columnsKernel = loopKernel<DecodeAttrs>({
   run: ([q, scale, zero, rows], out, { bits, every, n, width, gathered }) => {
     const stretch = (from: number, end: number, at: number): void => {
       for (let i = from, c = from % every; i < end; i++, at++, c = c + 1 === every ? 0 : c + 1)
-        out[at] = Math.fround(codeAt(q!, bits, i) - zero![c]!) * scale![c]!
+        out[at] = Math.fround(streamAt(q!, bits, i) - zero![c]!) * scale![c]!
     }
     eachStretch(rows!, { n, width, gathered }, stretch)
   },

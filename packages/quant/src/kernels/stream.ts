@@ -1,13 +1,25 @@
 /** Codes of 1 to 16 bits in a row of bits: code k in bits [kb, (k+1)b), the lowest bit of a word first. */
 
+/** takes codes, each below 2^bits, in their order */
+export const streamOf = (out: { length: number; [i: number]: number }, bits: number): ((code: number) => void) => {
+  let [word, at, fill] = [0, 0, 0]
+  return (code) => {
+    word |= code << fill
+    fill += bits
+    if (fill >= 32) {
+      out[at++] = word
+      fill -= 32
+      word = fill ? code >>> (bits - fill) : 0
+    }
+    if (at < out.length) out[at] = word
+  }
+}
+
 /** codes, each below 2^bits → words */
 export const packStream = (codes: ArrayLike<number>, bits: number): Int32Array<ArrayBuffer> => {
   const words = new Int32Array(Math.ceil((codes.length * bits) / 32))
-  for (let k = 0, at = 0; k < codes.length; k++, at += bits) {
-    const [i, shift] = [Math.floor(at / 32), at % 32]
-    words[i]! |= codes[k]! << shift
-    if (shift + bits > 32) words[i + 1]! |= codes[k]! >>> (32 - shift)
-  }
+  const push = streamOf(words, bits)
+  for (let k = 0; k < codes.length; k++) push(codes[k]!)
   return words
 }
 

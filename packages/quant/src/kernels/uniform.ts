@@ -4,8 +4,9 @@ import { addressOf, routines } from '@weftjs/tensor/heap'
 import * as module from '../wasm/plain.generated.ts'
 import * as encoding from '../wasm/plain-encode.generated.ts'
 import { inRanges, placed, threaded } from './heap.ts'
-import { decodeTo, eachStretch, loopKernel, roundEven, type Values, WGSL_GATHERED } from './loop.ts'
+import { decodeTo, eachStretch, loopKernel, roundEven, WGSL_GATHERED } from './loop.ts'
 import { bitsAt, FOUR_TIMES, WGSL_CODE } from './shader.ts'
+import { streamAt, streamOf } from './stream.ts'
 
 /**
  * Codes on an even grid: W[i] = (code[i] − zero[g])·scale[g], g = ⌊i/block⌋, i counting the numbers of W row by row.
@@ -26,29 +27,6 @@ export interface Steps {
 
 const zeroOf = (zero: Tensor | number): { zero: Tensor; each: 0 | 1 } =>
   typeof zero === 'number' ? { zero: tensor1d([zero]), each: 0 } : { zero, each: 1 }
-
-/** hands codes over in order: what keeps them below 2³² bits is that they are words */
-export const streamOf = (out: Values, bits: number): ((code: number) => void) => {
-  let [word, at, fill] = [0, 0, 0]
-  return (code) => {
-    word |= code << fill
-    fill += bits
-    if (fill >= 32) {
-      out[at++] = word
-      fill -= 32
-      word = fill ? code >>> (bits - fill) : 0
-    }
-    if (at < out.length) out[at] = word
-  }
-}
-
-/** code i of a stream */
-export const codeAt = (words: Values, bits: number, i: number): number => {
-  const bit = i * bits
-  const [at, shift] = [Math.floor(bit / 32), bit % 32]
-  const more = shift + bits > 32 ? words[at + 1]! << (32 - shift) : 0
-  return ((words[at]! >>> shift) | more) & (2 ** bits - 1)
-}
 
 const encodeKernel = loopKernel<{ n: number; bits: number; block: number; each: number; most: number }>({
   name: 'UniformEncode',
@@ -141,7 +119,7 @@ const decodeKernel = loopKernel<DecodeAttrs>({
       for (let b = Math.floor(from / block), i = from; i < end; b++) {
         const [s, z] = [scale![b]!, zero![b * each]!]
         for (const until = Math.min(end, (b + 1) * block); i < until; i++)
-          out[at++] = Math.fround(codeAt(q!, bits, i) - z) * s
+          out[at++] = Math.fround(streamAt(q!, bits, i) - z) * s
       }
     }
     eachStretch(rows!, { n, width, gathered }, stretch)
