@@ -126,6 +126,10 @@ def check(folder, tolerance):
     layers = {name: m for name, m in model.named_modules() if type(m) is not torch.nn.Linear}
     weights = {name: w for name, m in layers.items() if (w := decoded(m)) is not None}
     kinds = sorted({type(layers[name]).__name__ for name in weights})
+    # what is not packed may have stayed in the file's 16 bits, whatever dtype was asked for
+    for name, p in model.named_parameters():
+        if p.dtype in (torch.float16, torch.bfloat16) and name.rpartition(".")[0] not in weights:
+            p.data = p.data.float()
     # decoded first: a pass changes how some layers keep their weights
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
