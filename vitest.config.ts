@@ -24,6 +24,8 @@ const project = (name: string, root: string, include: string[]) => ({
 /** One project per package and app, and one for each folder beside them that holds tests. */
 export default defineConfig({
   test: {
+    // one less than the cores would leave half of a small machine idle
+    maxWorkers: '100%',
     projects: [
       ...folders('packages').map((n) => project(n, `packages/${n}`, ['test/**/*.test.ts', 'src/**/*.test.ts'])),
       ...folders('apps').map((n) => project(n, `apps/${n}`, ['test/**/*.test.ts', 'src/**/*.test.ts'])),
