@@ -31,6 +31,7 @@ import {
 import { adamw, chain, clipByGlobalNorm, cosine, type Schedule, train } from '@weftjs/optim'
 import type { Adapter, Batch, Estimator, Network, Params, Rng, Scalar, Site, Tokenizer, Transform } from '@weftjs/spec'
 import { bytesOf, countParams, dispose, rng as newRng, peakBytes } from '@weftjs/tensor'
+import { tensorsOf } from '@weftjs/weight'
 
 export const GRID = [1e-3, 3e-3, 1e-2, 3e-2, 1e-1] as const
 export const SEEDS = [0, 1, 2] as const
@@ -291,8 +292,7 @@ export const laboratory = async ({
       trainable: countParams(tuned.params),
       bytes: bytesOnDisk(now, params),
     }
-    const kept = new Set(Object.values(base.weights).flatMap((w) => Object.values(w.parts)))
-    for (const t of Object.values(base.vectors)) kept.add(t)
+    const kept = new Set(tensorsOf(base))
     const drop = [params, tuned.params, now.constants, tuned.constants].flatMap((p) => Object.values(p))
     for (const { tensors } of Object.values(seen ?? {})) drop.push(...Object.values(tensors))
     dispose([...new Set(drop)].filter((t) => !kept.has(t) && !t.isDisposed))

@@ -9,6 +9,7 @@ import { planOf } from '@weftjs/cli/pack'
 import { attach, complete, type Divergence, divergenceFrom, meanLoss, type TransformerConfig } from '@weftjs/model'
 import type { Batch, Network, Tokenizer } from '@weftjs/spec'
 import { bytesOf, dispose, mul, peakBytes, rng, sub, sum, type Tensor, tidy } from '@weftjs/tensor'
+import { tensorsOf } from '@weftjs/weight'
 import { spread } from './journal.ts'
 import { batchOf, cutAt, ownRows, ROWS } from './lab.ts'
 import type { QuantRow, Spread } from './table.ts'
@@ -129,7 +130,6 @@ const one = async (t: Tensor): Promise<number> => {
   t.dispose()
   return v!
 }
-const partsOf = ({ weights }: Network<any>): Tensor[] => Object.values(weights).flatMap((w) => Object.values(w.parts))
 
 export const quantLab = async (model: string, file: string | undefined): Promise<QuantLab> => {
   const folder = await openFolder(model)
@@ -150,7 +150,7 @@ export const quantLab = async (model: string, file: string | undefined): Promise
   const blocks = Object.entries(network.weights).filter(([n]) => n.startsWith('blocks.'))
   const measure: QuantLab['measure'] = async (codec, seed) => {
     const { test, seen, apart } = await dataOf(seed)
-    const before = new Set([...partsOf(network), ...Object.values(network.vectors)])
+    const before = new Set(tensorsOf(network))
     const peak = peakBytes()
     peak.reset()
     const stands = peak.bytes
@@ -177,7 +177,7 @@ export const quantLab = async (model: string, file: string | undefined): Promise
     const start = performance.now()
     const [text] = await complete(tuned, ['The king'], { tokenizer, temperature: 0, maxTokens: count })
     const milliseconds = (performance.now() - start) / Math.max(1, text!.ids.length)
-    dispose([...partsOf(packed), ...Object.values(packed.vectors)].filter((t) => !before.has(t) && !t.isDisposed))
+    dispose(tensorsOf(packed).filter((t) => !before.has(t) && !t.isDisposed))
     return {
       ...{ bits: (8 * bytes) / numbers, bytes, error: all ? off / all : null, kl, perplexity: Math.exp(loss) },
       ...{ seconds, milliseconds, peak: over },

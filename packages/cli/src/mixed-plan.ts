@@ -3,7 +3,7 @@ import { mixed, quantize, type Sensitivity, sensitivity } from '@weftjs/quant'
 import type { Batch, Codec, Config, Network } from '@weftjs/spec'
 import { dispose } from '@weftjs/tensor'
 import { type CodecSettings, codecOf, refuser } from './codecs.ts'
-import { onProgress, type PackOptions, type Plan } from './pack.ts'
+import { onProgress, type PackOptions, type Plan } from './plan.ts'
 import { bar, status, statusDone, warn } from './terminal.ts'
 
 /** what `mixed` chooses among where nothing else is said: about a bit apart, groups of 32 for sides that 64 does not divide */

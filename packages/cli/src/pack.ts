@@ -1,44 +1,20 @@
 import { match, matcher, namesOf, type PackedWriter, seeing, sitesOf, type TransformerConfig } from '@weftjs/model'
 import { awq, awqClipped, awqScale, packedWriter as layoutFor, packing, quantize } from '@weftjs/quant'
-import type { Batch, Codec, Config, Network, Site } from '@weftjs/spec'
+import type { Codec, Config, Network, Site } from '@weftjs/spec'
 import { bytesOf, dispose } from '@weftjs/tensor'
 import type { Folder } from '@weftjs/tensor/checkpoint'
+import { tensorsOf } from '@weftjs/weight'
 import { type CodecSettings, codecOf, namedIn, refuser } from './codecs.ts'
 import { Failure } from './fail.ts'
 import { mixedPlan } from './mixed-plan.ts'
 import { openNetwork } from './models.ts'
+import { onProgress, type PackOptions, type Plan } from './plan.ts'
 import { bar, status, statusDone, warn } from './terminal.ts'
-
-/** How a network is to be packed. */
-export interface Plan {
-  readonly name: string
-  /** whether it looks at what the matrices read */
-  readonly looks: boolean
-  /** the one that packs all alike, as they are read */
-  readonly codec?: Codec<any>
-  /** the network in its format; `batches` where it looks */
-  run(network: Network<TransformerConfig>, options: PackOptions): Promise<Network<TransformerConfig>>
-}
-export interface PackOptions {
-  readonly at?: string | readonly string[] | undefined
-  /** the dense matrices are given up as they are packed */
-  readonly consume: boolean
-  /** what the network reads while it is looked at */
-  readonly batches?: () => Promise<readonly Batch[]>
-}
-
-/** of `quantize` */
-export const onProgress = ({ name, weights, of }: { name: string; weights: number; of: number }): void =>
-  status(`${bar(weights / of)} ${weights}/${of}  packing ${name}`, weights === of)
 
 /** the tensors of the first that none of the others has */
 export const disposeOnly = (a: Network<any>, ...others: readonly Network<any>[]): void => {
-  const parts = ({ weights, vectors }: Network<any>) => [
-    ...Object.values(weights).flatMap((w) => Object.values(w.parts)),
-    ...Object.values(vectors),
-  ]
-  const kept = new Set(others.flatMap(parts))
-  dispose(parts(a).filter((t) => !kept.has(t)))
+  const kept = new Set(others.flatMap(tensorsOf))
+  dispose(tensorsOf(a).filter((t) => !kept.has(t)))
 }
 
 const sightOf = async ({ batches }: PackOptions): Promise<ReturnType<typeof seeing> | undefined> =>

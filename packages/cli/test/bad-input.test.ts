@@ -129,7 +129,11 @@ describe('what does not fit together', () => {
     const { folder, run } = await finished()
     await fails(folder, run(...set('adapters.0.at=blocks.*.attention.q')), /blocks\.\*\.attention\.q/)
     await fails(folder, run(...set('adapters=[]'), ...set('trains=nothing')), /nothing/)
-    await fails(folder, run(...set('base={codec: nf4, at: nothing}')), /at: no site matches "nothing"; nearest are norm, head/)
+    await fails(
+      folder,
+      run(...set('base={codec: nf4, at: nothing}')),
+      /at: no site matches "nothing"; nearest are norm, head/,
+    )
     await fails(folder, run(...set('base.codec=int7')), /base\.codec: there is no codec 'int7'; did you mean int\d\?/)
     await fails(
       folder,

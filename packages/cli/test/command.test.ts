@@ -90,7 +90,10 @@ describe('arguments that are off exit with 2 and say what there is', () => {
     [['fold', 'mini', '--adapter', 'x', '--out', 'y', '--dtype', 'F8'], '--dtype must be F32, F16 or BF16'],
     [['quantize', 'mini', 'x'], 'quantize needs --codec; weft list quant names them'],
     [['quantize', 'mini', 'x', '--codec', 'gptx'], "--codec: there is no codec 'gptx'; did you mean gptq?"],
-    [['quantize', 'mini', 'x', '--codec', 'int4:size=3'], "--codec: int4 has no option 'size'; it has floatZero, group, symmetric"],
+    [
+      ['quantize', 'mini', 'x', '--codec', 'int4:size=3'],
+      "--codec: int4 has no option 'size'; it has floatZero, group, symmetric",
+    ],
     [['quantize', 'mini', 'x', '--codec', 'int4:group=x'], '--codec: '],
     [['quantize', 'mini', 'x', '--codec', 'int4:group'], "--codec: 'group' is no option; write name=value"],
     [['quantize', 'mini', 'x', '--codec', 'mixed'], 'mixed needs a budget of bits per weight; write mixed:bits=4.5'],

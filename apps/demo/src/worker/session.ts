@@ -12,9 +12,10 @@ import {
   tunedOf,
 } from '@weftjs/model'
 import { fromPacked, quantize } from '@weftjs/quant'
-import type { Network, Params, Tensor } from '@weftjs/spec'
+import type { Network, Params } from '@weftjs/spec'
 import { bytesOf, clone, countParams, dispose, keepParams, mapParams, rng, tidy } from '@weftjs/tensor'
 import { blobSink, type Folder } from '@weftjs/tensor/checkpoint'
+import { tensorsOf } from '@weftjs/weight'
 import type { Adapter, Model, Requests } from '../protocol.ts'
 import { basesOf, codecFor, WHOLE } from './bases.ts'
 import { adapterFolder, modelFolder } from './files.ts'
@@ -45,13 +46,8 @@ export const loadedOf = ({ loaded }: Session): Loaded => {
   return loaded
 }
 
-/** every tensor of a network; a tied matrix once */
-const tensorsOf = ({ weights, vectors }: Network<TransformerConfig>): readonly Tensor[] => [
-  ...new Set([...Object.values(weights).flatMap((w) => Object.values(w.parts)), ...Object.values(vectors)]),
-]
-
 const release = (network: Network<TransformerConfig> | undefined): void => {
-  if (network) dispose([...tensorsOf(network)])
+  if (network) dispose(tensorsOf(network))
 }
 
 export const dropTuning = (session: Session): void => {

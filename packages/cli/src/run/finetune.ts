@@ -18,6 +18,7 @@ import type { Batch, Network, Params, Site, Tensor } from '@weftjs/spec'
 import { countParams, dispose, keepParams, mul, rng, selectParams, tidy } from '@weftjs/tensor'
 import type { Folder, Sink } from '@weftjs/tensor/checkpoint'
 import { fileSink } from '@weftjs/tensor/checkpoint/file'
+import { tensorsOf } from '@weftjs/weight'
 import { type Given, needsOriginal, type Prepared, prepareAdapter, type Source } from '../adapters.ts'
 import { startBackend } from '../backends.ts'
 import type { Call } from '../command.ts'
@@ -132,7 +133,7 @@ const attachAll = async (
   const tuned = await attachAsync(network, attachments, random, {
     ...(trains !== undefined && { train: trains }),
     ...(seen && { seen }),
-    reads: [...originals, ...(given.original ? [given.original] : [])].flatMap(partsOf),
+    reads: [...originals, ...(given.original ? [given.original] : [])].flatMap(tensorsOf),
   })
   dispose([...new Set(Object.values(seen ?? {}).flatMap((s) => Object.values(s.tensors)))])
   for (const original of originals) disposeOnly(original, tuned.network)
@@ -148,8 +149,6 @@ const attachAll = async (
   )
   return { tuned, packages: Object.fromEntries(packages) }
 }
-const partsOf = ({ weights }: Network<object>): Tensor[] =>
-  Object.values(weights).flatMap((w) => Object.values(w.parts))
 /** a package by its name, a file by its whole path */
 const elsewhere = (name: string, folder: string): string => (/^\.{1,2}\//.test(name) ? resolve(folder, name) : name)
 
