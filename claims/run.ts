@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { best } from '@weftjs/tensor'
 import { allMethods, type Family, families, type Method, root } from '../tools/source.ts'
-import { ending, journal, keepTable, made, spread } from './journal.ts'
+import { ending, journal, keepTable, keptTable, made, spread } from './journal.ts'
 import { GRID, type Lab, laboratory, type Result, SEEDS, STEPS } from './lab.ts'
 import { heldOf } from './recipes.ts'
 import type { Row, Table } from './table.ts'
@@ -145,6 +145,13 @@ const table: Table = {
   grid: GRID,
   rows,
 }
-if (values.keep) keepTable(table)
+if (values.keep) {
+  // what was not run now stays as it was kept
+  const old = keptTable<Table>(family)?.rows ?? []
+  const all = [...old.filter((o) => !rows.some((r) => r.method === o.method)), ...rows]
+  const order = new Map(allMethods().map((m, i) => [m.name, i]))
+  const kept: Table = { ...table, rows: all.sort((a, b) => (order.get(a.method) ?? 0) - (order.get(b.method) ?? 0)) }
+  keepTable(kept)
+}
 if (values.json) console.log(JSON.stringify(table))
 process.exitCode = end.asked ? 130 : rows.some((r) => r.error) ? 1 : 0
