@@ -44,7 +44,7 @@ describe('adapter_config.json', () => {
     [{ ...good, bias: 'some' }, 'bias must be "none", "all" or "lora_only", found "some"'],
     [{ ...good, lora_dropout: 1 }, 'lora_dropout must be a number in [0, 1), found 1'],
     [{ ...good, use_rslora: 'yes' }, 'use_rslora must be true or false, found "yes"'],
-    [{ ...good, use_qalora: true }, 'use_qalora is true, which is not supported with peft_type "LORA" (only false)'],
+    [{ ...good, use_bdlora: true }, 'use_bdlora is true, which is not supported with peft_type "LORA" (only false)'],
     [{ ...good, arrow_config: { experts: 2 } }, 'arrow_config is {"experts":2}, which is not supported'],
     [{ ...good, layer_replication: [[2, 0]] }, 'layer_replication must be a list of ranges [start, end) of layers'],
     [{ ...good, init_lora_weights: 'best' }, /init_lora_weights must be true or false or .*, found "best"/],

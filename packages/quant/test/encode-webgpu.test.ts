@@ -46,7 +46,10 @@ const seen = (): Seen => {
       peak[i] = Math.max(peak[i]!, Math.abs(v))
       for (let j = 0; j < width; j++) moment[i * width + j]! += (v * x[r * width + j]!) / ROWS
     }
-  const all = { moment: there(moment, [width, width]), peak: there(peak, [width]) }
+  const square = Float32Array.from({ length: width }, (_, i) => moment[i * (width + 1)]!)
+  const all = {
+    ...{ moment: there(moment, [width, width]), square: there(square, [width]), peak: there(peak, [width]) },
+  }
   return { rows: ROWS, batches: 1, get: (s) => all[s as keyof typeof all] }
 }
 

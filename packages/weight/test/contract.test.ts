@@ -100,7 +100,7 @@ const WEIGHTS: Readonly<Record<string, Readonly<Record<string, (rng: Rng) => Wei
 const files = import.meta.glob('../src/*.ts', { eager: true })
 it('every file is here', () => {
   expect(Object.keys(WEIGHTS).sort()).toEqual(
-    factories(files, ['known', 'names'])
+    factories(files, ['known', 'names', 'tensors-of'])
       .map((f) => f.name)
       .sort(),
   )
