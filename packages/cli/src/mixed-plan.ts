@@ -84,7 +84,7 @@ const byNeed = (bits: number, candidates: readonly Codec<any>[], asked: By | und
     statusDone()
     const counts = new Map<string, number>()
     for (const { codec } of choice.table) counts.set(titleOf(codec), (counts.get(titleOf(codec)) ?? 0) + 1)
-    warn(`${choice.bits.toFixed(3)} bits: ${[...counts].map(([name, n]) => `${n} matrices in ${name}`).join(', ')}`)
+    warn(`${choice.bits.toFixed(3)} bits, matrices: ${[...counts].map(([name, n]) => `${n} in ${name}`).join(', ')}`)
     const { at, consume } = options
     return quantize(network, choice, { consume, ...(at && { at }), onProgress })
   },

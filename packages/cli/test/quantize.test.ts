@@ -111,7 +111,7 @@ describe('quantize', () => {
     expect(blind.err).toContain('--calibrate FILE shows it what the model reads')
     const seeing = await chosen('mixed:bits=4', '--calibrate', texts, '--batches', '2')
     expect(seeing.err).not.toContain('--calibrate')
-    expect(seeing.err).toMatch(/[34]\.\d+ bits: .*matrices in int3 in groups of 64/)
+    expect(seeing.err).toMatch(/[34]\.\d+ bits, matrices: .*\d in int3 in groups of 64/)
     expect(seeing.formats).not.toEqual(blind.formats)
     for (const [codec, said] of [
       ['mixed:bits=4,by=luck', 'by must be one of fisher, kl, error'],
