@@ -4,7 +4,8 @@ import { existsSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join, relative } from 'node:path'
 import { benchTable } from './bench-table.ts'
 import { claimsTable } from './claims-table.ts'
-import { PLOT, quantPlot, quantTable } from './quant-table.ts'
+import { quantPlot } from './quant-plot.ts'
+import { PLOT, quantTable } from './quant-table.ts'
 import {
   allMethods,
   camel,
