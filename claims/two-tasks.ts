@@ -15,18 +15,23 @@ const lossOf = (tuned: Tuned, params: Params, batch: Batch, task: number): Scala
   return nextToken(tuned.run(params, { ...inputsOf(batch), task: fill([B], task, 'int32') }), batch)
 }
 
-/** Mean loss over two tasks that contradict each other, text and the same text backwards, after as many steps of each as others have alone */
-export const onTwoTasks = async (adapter: Adapter<any>, at: At, seed: number, lab: Lab): Promise<number> => {
-  const tuned = attach(lab.network, [{ adapter, at }], rng(seed).fork('adapters'))
-  const of = (batch: Batch, task: number): Batch => (task ? backwards(batch) : batch)
-  const data = Array.from({ length: 2 * STEPS }, (_, i) => ({
-    task: i % 2,
-    batch: of(lab.task.batch(seed, i >> 1), i % 2),
-  }))
+const of = (batch: Batch, task: number): Batch => (task ? backwards(batch) : batch)
+
+/** what has trained on these of the two tasks in turns, as many steps of each as others have alone */
+export const trainedOn = async (tuned: Tuned, tasks: readonly number[], seed: number, lab: Lab): Promise<Params> => {
+  const data = Array.from({ length: tasks.length * STEPS }, (_, i) => {
+    const task = tasks[i % tasks.length]!
+    return { task, batch: of(lab.task.batch(seed, Math.floor(i / tasks.length)), task) }
+  })
   const transform = chain(clipByGlobalNorm(1), adamw({ lr: 3e-3, weightDecay: 0 }))
   const loss = (p: Params, d: (typeof data)[number]): Scalar => lossOf(tuned, p, d.batch, d.task)
   let params = tuned.params
   for await (const step of train({ params, transform, data, loss, seed })) params = step.params
+  return params
+}
+
+/** mean loss over both tasks on held-out text */
+export const lossOnBoth = async (tuned: Tuned, params: Params, lab: Lab): Promise<number> => {
   let sum = 0
   for (const batch of lab.task.test)
     for (const task of [0, 1]) {
@@ -34,6 +39,14 @@ export const onTwoTasks = async (adapter: Adapter<any>, at: At, seed: number, la
       sum += (await value.data())[0]! / (2 * lab.task.test.length)
       value.dispose()
     }
-  dispose([...Object.values(params), ...Object.values(tuned.constants)])
   return sum
+}
+
+/** Mean loss over two tasks that contradict each other, text and the same text backwards, after as many steps of each as others have alone */
+export const onTwoTasks = async (adapter: Adapter<any>, at: At, seed: number, lab: Lab): Promise<number> => {
+  const tuned = attach(lab.network, [{ adapter, at }], rng(seed).fork('adapters'))
+  const params = await trainedOn(tuned, [0, 1], seed, lab)
+  const loss = await lossOnBoth(tuned, params, lab)
+  dispose([...Object.values(params), ...Object.values(tuned.constants)])
+  return loss
 }
