@@ -9,7 +9,7 @@ import { lora, readPeftConfig, savePeft, xLora } from '@weftjs/lora'
 import { attach, initNetwork, loadNetwork } from '@weftjs/model'
 import { save } from '@weftjs/model/node'
 import { cpu, rng } from '@weftjs/tensor'
-import { blobSink, openSafetensors } from '@weftjs/tensor/checkpoint'
+import { blobSinks, openSafetensors } from '@weftjs/tensor/checkpoint'
 import { fileSink, fromFile, nodeFolder } from '@weftjs/tensor/checkpoint/file'
 import { unzipSync, zipSync } from 'fflate'
 import type { Browser, Page } from 'playwright-core'
@@ -332,18 +332,9 @@ describe('the demo', () => {
         rng(1),
       )
       const files: Record<string, Uint8Array> = {}
-      const sinks = new Map<string, ReturnType<typeof blobSink>>()
-      await savePeft(
-        (file) => {
-          const sink = blobSink()
-          sinks.set(file, sink)
-          return sink
-        },
-        mixture,
-        mixture.params,
-        { base: 'tiny' },
-      )
-      for (const [file, sink] of sinks) files[`voices/${file}`] = new Uint8Array(await sink.blob().arrayBuffer())
+      const written = blobSinks()
+      await savePeft(written.open, mixture, mixture.params, { base: 'tiny' })
+      for (const [file, blob] of written.blobs()) files[`voices/${file}`] = new Uint8Array(await blob.arrayBuffer())
       expect(Object.keys(files)).toContain('voices/1/adapter_config.json')
       const zip = { name: 'voices.zip', mimeType: 'application/zip', buffer: Buffer.from(zipSync(files)) }
       await page.setInputFiles('#adapter-files', zip)

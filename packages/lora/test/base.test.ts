@@ -10,7 +10,7 @@ import {
 } from '@weftjs/model'
 import type { Params } from '@weftjs/spec'
 import { add, backprop, cpu, mapParams, memory, rng, tensor } from '@weftjs/tensor'
-import { blobFolder, blobSink, type Folder, openCheckpoint } from '@weftjs/tensor/checkpoint'
+import { blobFolder, blobSinks, type Folder, openCheckpoint } from '@weftjs/tensor/checkpoint'
 import { nodeFolder } from '@weftjs/tensor/checkpoint/file'
 import { describe, expect, it } from 'vitest'
 import { lora } from '../src/lora.ts'
@@ -134,20 +134,16 @@ describe('several adapters in one folder', () => {
   })
 
   it('are written to the same places, the one called default to the folder itself', async () => {
-    const sinks = new Map<string, ReturnType<typeof blobSink>>()
-    const sink = (file: string): ReturnType<typeof blobSink> => {
-      sinks.set(file, blobSink())
-      return sinks.get(file)!
-    }
+    const sinks = blobSinks()
     const all = new Map<string, Params>()
     for (const name of ['first', 'second', 'default']) {
       const { tuned, params } = await open(namedAdapter(folder, name === 'default' ? 'first' : name))
       all.set(name, params)
-      await savePeft(sink, tuned, params, { name, base: 'llama' })
+      await savePeft(sinks.open, tuned, params, { name, base: 'llama' })
     }
     const files = (dir: string): string[] => [`${dir}adapter_config.json`, `${dir}adapter_model.safetensors`]
-    expect([...sinks.keys()].sort()).toEqual([...files(''), ...files('first/'), ...files('second/')])
-    const written: Folder = blobFolder(new Map([...sinks].map(([n, s]) => [n, s.blob()])))
+    expect([...sinks.blobs().keys()].sort()).toEqual([...files(''), ...files('first/'), ...files('second/')])
+    const written: Folder = blobFolder(sinks.blobs())
     expect(await adapterNames(written)).toEqual(['default', 'first', 'second'])
     for (const [name, params] of all) {
       const again = await open(namedAdapter(written, name))
@@ -155,7 +151,7 @@ describe('several adapters in one folder', () => {
         expect(distance(again.params[key]!.dataSync(), p.dataSync())).toBe(0)
     }
     const { tuned, params } = await open(namedAdapter(folder, 'first'))
-    await expect(savePeft(sink, tuned, params, { name: 'a/b' })).rejects.toThrow(/"a\/b" cannot be that of a folder/)
+    await expect(savePeft(sinks.open, tuned, params, { name: 'a/b' })).rejects.toThrow(/"a\/b" cannot be that of a folder/)
   })
 })
 

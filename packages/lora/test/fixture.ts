@@ -14,7 +14,7 @@ import type { Batch, Network } from '@weftjs/spec'
 import { rng, type Tensor, tensor } from '@weftjs/tensor'
 import {
   blobFolder,
-  blobSink,
+  blobSinks,
   type Checkpoint,
   type Folder,
   fromBytes,
@@ -87,16 +87,7 @@ export const open = async (
 
 /** a PEFT folder in memory */
 export const saved = async (tuned: Tuned, params: Tuned['params'], options: SavePeftOptions = {}): Promise<Folder> => {
-  const sinks = new Map<string, ReturnType<typeof blobSink>>()
-  await savePeft(
-    (file) => {
-      const sink = blobSink()
-      sinks.set(file, sink)
-      return sink
-    },
-    tuned,
-    params,
-    options,
-  )
-  return blobFolder(new Map([...sinks].map(([name, sink]) => [name, sink.blob()])))
+  const written = blobSinks()
+  await savePeft(written.open, tuned, params, options)
+  return blobFolder(written.blobs())
 }

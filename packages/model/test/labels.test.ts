@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import type { Params } from '@weftjs/spec'
 import { applyUpdates, backprop, cpu, mapParams, mul, rng, type Tensor, tensor } from '@weftjs/tensor'
-import { blobFolder, blobSink, fromBytes, openSafetensors } from '@weftjs/tensor/checkpoint'
+import { blobFolder, blobSinks, fromBytes, openSafetensors } from '@weftjs/tensor/checkpoint'
 import { nodeFolder } from '@weftjs/tensor/checkpoint/file'
 import { describe, expect, it } from 'vitest'
 import {
@@ -61,18 +61,15 @@ describe.each(['sequence', 'sequence-uncausal', 'token'])('a classifier of trans
     // without a mask the ids of padding tell as much, where a text is pooled
     if (name === 'sequence') expect(distance(await logitsOf(network, { ids }), want)).toBeLessThan(1e-3)
 
-    const sinks = new Map<string, ReturnType<typeof blobSink>>()
-    await saveNetwork(network, (file) => {
-      sinks.set(file, blobSink())
-      return sinks.get(file)!
-    })
-    const bytes = new Uint8Array(await sinks.get('model.safetensors')!.blob().arrayBuffer())
+    const written = blobSinks()
+    await saveNetwork(network, written.open)
+    const bytes = new Uint8Array(await written.blobs().get('model.safetensors')!.arrayBuffer())
     const [ours, theirs] = await Promise.all(
       [bytes, await readFile(`${folder}${name}/model.safetensors`)].map((b) => openSafetensors(fromBytes(b))),
     )
     expect([...ours!.names].sort()).toEqual([...theirs!.names].sort())
     for (const n of theirs!.names) expect(distance(await ours!.floats(n), await theirs!.floats(n))).toBe(0)
-    const config = JSON.parse(new TextDecoder().decode(await sinks.get('config.json')!.blob().arrayBuffer()))
+    const config = JSON.parse(new TextDecoder().decode(await written.blobs().get('config.json')!.arrayBuffer()))
     expect(config.architectures).toEqual(
       JSON.parse(await readFile(`${folder}${name}/config.json`, 'utf8')).architectures,
     )
@@ -86,12 +83,9 @@ describe('a label head', () => {
     expect(Object.keys(network.weights).filter((n) => !n.startsWith('blocks'))).toEqual(['embed', 'head'])
     expect(network.weights['head']!.shape).toEqual([3, 16])
     expect(network.config.source['architectures']).toEqual(['LlamaForSequenceClassification'])
-    const sinks = new Map<string, ReturnType<typeof blobSink>>()
-    await saveNetwork(network, (file) => {
-      sinks.set(file, blobSink())
-      return sinks.get(file)!
-    })
-    const again = await loadNetwork(blobFolder(new Map([...sinks].map(([n, s]) => [n, s.blob()]))))
+    const written = blobSinks()
+    await saveNetwork(network, written.open)
+    const again = await loadNetwork(blobFolder(written.blobs()))
     expect([again.config.output, again.config.causal, again.config.pooling, again.config.classes]).toEqual([
       'classes',
       false,

@@ -2,7 +2,7 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { add, cpu, memory, ones, rng, tensor } from '@weftjs/tensor'
-import { blobFolder, blobSink, fromBytes, openSafetensors, toSafetensors } from '@weftjs/tensor/checkpoint'
+import { blobFolder, blobSinks, fromBytes, openSafetensors, toSafetensors } from '@weftjs/tensor/checkpoint'
 import { nodeFolder } from '@weftjs/tensor/checkpoint/file'
 import { dense } from '@weftjs/weight'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -104,18 +104,11 @@ it('folds an adapter of a tied embedding into what the adapted model computes', 
 it('goes through blobs, as in a browser, and leaves no tensor behind', async () => {
   const network = await loadNetwork(nodeFolder(`${models}gpt2`))
   const before = memory().numTensors
-  const sinks = new Map<string, ReturnType<typeof blobSink>>()
-  const files = await saveNetwork(
-    network,
-    (file) => {
-      sinks.set(file, blobSink())
-      return sinks.get(file)!
-    },
-    { maxShardBytes: 30_000 },
-  )
+  const written = blobSinks()
+  const files = await saveNetwork(network, written.open, { maxShardBytes: 30_000 })
   expect(memory().numTensors).toBe(before)
   expect(files.length).toBeGreaterThan(3)
-  const again = await loadNetwork(blobFolder(new Map([...sinks].map(([file, sink]) => [file, sink.blob()]))))
+  const again = await loadNetwork(blobFolder(written.blobs()))
   for (const [n, w] of Object.entries(network.weights))
     expect(again.weights[n]!.dense().dataSync(), n).toEqual(w.dense().dataSync())
 })

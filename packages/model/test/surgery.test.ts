@@ -1,5 +1,5 @@
 import { cpu, memory, rng, tensor, tensor2d } from '@weftjs/tensor'
-import { blobFolder, blobSink } from '@weftjs/tensor/checkpoint'
+import { blobFolder, blobSinks } from '@weftjs/tensor/checkpoint'
 import { describe, expect, it } from 'vitest'
 import { attach, complete, loadNetwork, replicateLayers, resizeVocabulary, saveNetwork } from '../src/index.ts'
 import { distance, families, fixture } from './fixture.ts'
@@ -9,12 +9,9 @@ const ids = tensor([5, 9, 14, 23, 42, 7], [1, 6], 'int32')
 const logitsOf = (network: Parameters<typeof attach>[0]): Float32Array =>
   attach(network, [], rng(0)).forward({}, { ids }).logits.dataSync<'float32'>()
 const saved = async (network: Parameters<typeof saveNetwork>[0]): Promise<Awaited<ReturnType<typeof loadNetwork>>> => {
-  const sinks = new Map<string, ReturnType<typeof blobSink>>()
-  await saveNetwork(network, (file) => {
-    sinks.set(file, blobSink())
-    return sinks.get(file)!
-  })
-  return loadNetwork(blobFolder(new Map([...sinks].map(([name, sink]) => [name, sink.blob()]))))
+  const written = blobSinks()
+  await saveNetwork(network, written.open)
+  return loadNetwork(blobFolder(written.blobs()))
 }
 
 describe('replicateLayers', () => {

@@ -14,7 +14,7 @@ import {
 import { fromPacked, quantize } from '@weftjs/quant'
 import type { Network, Params } from '@weftjs/spec'
 import { bytesOf, clone, countParams, dispose, keepParams, mapParams, rng, tidy } from '@weftjs/tensor'
-import { blobSink, type Folder } from '@weftjs/tensor/checkpoint'
+import { blobSinks, type Folder } from '@weftjs/tensor/checkpoint'
 import { tensorsOf } from '@weftjs/weight'
 import type { Adapter, Model, Requests } from '../protocol.ts'
 import { basesOf, codecFor, WHOLE } from './bases.ts'
@@ -136,14 +136,9 @@ export const saveAdapter = async (session: Session): Promise<Readonly<Record<str
   if (!tuning) throw new Error('There is no adapter yet: train one first.')
   const params = snapshot(tuning)
   try {
-    const sinks = new Map<string, ReturnType<typeof blobSink>>()
-    const open = (file: string): ReturnType<typeof blobSink> => {
-      const sink = blobSink()
-      sinks.set(file, sink)
-      return sink
-    }
-    await savePeft(open, tuning.tuned, params, { base: loadedOf(session).name })
-    return Object.fromEntries([...sinks].map(([file, sink]) => [file, sink.blob()]))
+    const written = blobSinks()
+    await savePeft(written.open, tuning.tuned, params, { base: loadedOf(session).name })
+    return Object.fromEntries(written.blobs())
   } finally {
     dispose(Object.values(params))
   }

@@ -29,6 +29,19 @@ export const blobSink = ({ type = 'application/octet-stream' }: { type?: string 
   }
 }
 
+/** Collects several files by name: `open` is what a writer of a folder asks for, `blobs` what it wrote, once all are closed. */
+export const blobSinks = (): { open(file: string): Sink; blobs(): Map<string, Blob> } => {
+  const sinks = new Map<string, ReturnType<typeof blobSink>>()
+  return {
+    open: (file) => {
+      const sink = blobSink()
+      sinks.set(file, sink)
+      return sink
+    },
+    blobs: () => new Map([...sinks].map(([file, sink]) => [file, sink.blob()])),
+  }
+}
+
 /** what Safari has and TypeScript does not know yet */
 interface Movable {
   move?(name: string): Promise<void>
