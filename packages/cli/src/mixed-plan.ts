@@ -1,7 +1,6 @@
-import { calibrate, divergenceFrom, matcher, type TransformerConfig } from '@weftjs/model'
+import { calibrate, disposeSeen, divergenceFrom, matcher, type TransformerConfig } from '@weftjs/model'
 import { mixed, quantize, type Sensitivity, sensitivity } from '@weftjs/quant'
 import type { Batch, Codec, Config, Network } from '@weftjs/spec'
-import { dispose } from '@weftjs/tensor'
 import { type CodecSettings, codecOf, refuser } from './codecs.ts'
 import { onProgress, type PackOptions, type Plan } from './plan.ts'
 import { bar, status, statusDone, warn } from './terminal.ts'
@@ -67,7 +66,7 @@ const lossesOf = async (
   try {
     return await sensitivity(network, candidates, { ...options, seen, by: 'fisher' })
   } finally {
-    dispose([...new Set(Object.values(seen).flatMap((s) => Object.values(s.tensors)))])
+    disposeSeen(seen)
   }
 }
 

@@ -44,7 +44,7 @@ export {
 } from './save.ts'
 export { type Score, type ScoreOptions, score } from './score.ts'
 export { type SeeingOptions, type Sight, seeing } from './see.ts'
-export type { Calibrated } from './seen.ts'
+export { type Calibrated, disposeSeen } from './seen.ts'
 export { sitesOf } from './sites.ts'
 export { type AdapterStatus, type Counts, countsOf, type SiteStatus, statusOf } from './status.ts'
 export { checkTokenizer, encodeChat, loadTokenizer, type ModelTokenizer } from './tokenizer.ts'

@@ -8,7 +8,7 @@ import type { TransformerConfig } from './config.ts'
 import { withBlocks } from './few-blocks.ts'
 import { inputsOf, targetsIn } from './loss.ts'
 import { match } from './match.ts'
-import { type Calibrated, seenOf } from './seen.ts'
+import { type Calibrated, disposeSeen, seenOf } from './seen.ts'
 
 export interface SeeingOptions {
   /** bytes of what goes into a block that are kept from block to block; batches beyond run through all blocks before */
@@ -88,7 +88,7 @@ export const seeing = (
   let newest: Record<string, Calibrated> = {}
 
   const forget = (): void => {
-    dispose([...new Set(Object.values(newest).flatMap((s) => Object.values(s.tensors)))])
+    disposeSeen(newest)
     newest = {}
   }
   const drop = (): void => {

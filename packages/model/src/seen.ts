@@ -1,4 +1,5 @@
 import type { Seen, Statistic, Tensor } from '@weftjs/spec'
+import { dispose } from '@weftjs/tensor'
 
 /** What was seen at a site, with its tensors, to save and to dispose: sites with one input share theirs. */
 export interface Calibrated extends Seen {
@@ -17,3 +18,7 @@ export const seenOf = (site: string, rows: number, batches: number, tensors: Cal
     )
   },
 })
+
+/** Gives up what a calibration pass gathered; what two sites share goes once. */
+export const disposeSeen = (seen: Readonly<Record<string, Calibrated>>): void =>
+  dispose([...new Set(Object.values(seen).flatMap((s) => Object.values(s.tensors)))])

@@ -7,6 +7,7 @@ import {
   type Calibrated,
   calibrate,
   deleteAdapters,
+  disposeSeen,
   estimateMemory,
   matcher,
   sitesOf,
@@ -14,8 +15,8 @@ import {
   type Tuned,
 } from '@weftjs/model'
 import { calibrationFile, save } from '@weftjs/model/node'
-import type { Batch, Network, Params, Site, Tensor } from '@weftjs/spec'
-import { countParams, dispose, keepParams, mul, rng, selectParams, tidy } from '@weftjs/tensor'
+import type { Batch, Network, Params, Site } from '@weftjs/spec'
+import { countParams, keepParams, mul, rng, selectParams, tidy } from '@weftjs/tensor'
 import type { Folder, Sink } from '@weftjs/tensor/checkpoint'
 import { fileSink } from '@weftjs/tensor/checkpoint/file'
 import { tensorsOf } from '@weftjs/weight'
@@ -135,7 +136,7 @@ const attachAll = async (
     ...(seen && { seen }),
     reads: [...originals, ...(given.original ? [given.original] : [])].flatMap(tensorsOf),
   })
-  dispose([...new Set(Object.values(seen ?? {}).flatMap((s) => Object.values(s.tensors)))])
+  if (seen) disposeSeen(seen)
   for (const original of originals) disposeOnly(original, tuned.network)
   for (const [i, { adapter, name = adapter.name }] of attachments.entries())
     if (!tuned.bound.some((b) => b.name === name))

@@ -1,6 +1,13 @@
 import { mkdir, stat } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
-import { calibrate, checkpointOf, type ModelTokenizer, namesOf, type TransformerConfig } from '@weftjs/model'
+import {
+  calibrate,
+  checkpointOf,
+  disposeSeen,
+  type ModelTokenizer,
+  namesOf,
+  type TransformerConfig,
+} from '@weftjs/model'
 import { save } from '@weftjs/model/node'
 import {
   checkpointSources,
@@ -12,7 +19,7 @@ import {
   tokenizerFiles,
 } from '@weftjs/quant'
 import type { Batch, Config } from '@weftjs/spec'
-import { bytesOf, dispose, rng } from '@weftjs/tensor'
+import { bytesOf, rng } from '@weftjs/tensor'
 import { type Folder, openCheckpoint } from '@weftjs/tensor/checkpoint'
 import { fileSink, fromFile } from '@weftjs/tensor/checkpoint/file'
 import { startBackend } from '../backends.ts'
@@ -69,7 +76,7 @@ const importanceOf = async (folder: Folder, config: Config, texts: string, count
   })
   statusDone()
   const found = await ggufImportance(seen, namesOf(network.config), config)
-  dispose([...new Set(Object.values(seen).flatMap((s) => Object.values(s.tensors)))])
+  disposeSeen(seen)
   disposeOnly(network)
   return found
 }
