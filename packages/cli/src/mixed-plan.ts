@@ -3,7 +3,7 @@ import { mixed, quantize, type Sensitivity, sensitivity } from '@weftjs/quant'
 import type { Batch, Codec, Config, Network } from '@weftjs/spec'
 import { type CodecSettings, codecOf, refuser } from './codecs.ts'
 import { onProgress, type PackOptions, type Plan } from './plan.ts'
-import { bar, status, statusDone, warn } from './terminal.ts'
+import { counted, status, statusDone, warn } from './terminal.ts'
 
 /** what `mixed` chooses among where nothing else is said: about a bit apart, groups of 32 for sides that 64 does not divide */
 const CANDIDATES: readonly CodecSettings[] = [
@@ -40,7 +40,7 @@ const lossesOf = async (
   const options = {
     ...(at && { at }),
     onProgress: ({ name, pairs, of }: { name: string; pairs: number; of: number }): void =>
-      status(`${bar(pairs / of)} ${pairs}/${of}  measuring ${name}`, pairs === of),
+      status(`${counted(pairs, of)}  measuring ${name}`, pairs === of),
   }
   if (by === 'error') {
     // alike whatever the scale of a matrix, and whether it stands alone or is stacked with others
@@ -60,8 +60,7 @@ const lossesOf = async (
   const seen = await calibrate(network, rows, {
     statistics: ['fisher'],
     at: (site) => site.weight !== undefined && site.kind !== 'embed' && wanted(site),
-    onProgress: ({ batches: done }) =>
-      status(`${bar(done / rows.length)} ${done}/${rows.length}  gradients`, done === rows.length),
+    onProgress: ({ batches: done }) => status(`${counted(done, rows.length)}  gradients`, done === rows.length),
   })
   try {
     return await sensitivity(network, candidates, { ...options, seen, by: 'fisher' })

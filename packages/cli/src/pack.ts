@@ -9,7 +9,7 @@ import { Failure } from './fail.ts'
 import { mixedPlan } from './mixed-plan.ts'
 import { openNetwork } from './models.ts'
 import { onProgress, type PackOptions, type Plan } from './plan.ts'
-import { bar, status, statusDone, warn } from './terminal.ts'
+import { counted, status, statusDone, warn } from './terminal.ts'
 
 /** the tensors of the first that none of the others has */
 export const disposeOnly = (a: Network<any>, ...others: readonly Network<any>[]): void => {
@@ -21,7 +21,7 @@ const sightOf = async ({ batches }: PackOptions): Promise<ReturnType<typeof seei
   batches &&
   seeing(await batches(), {
     onProgress: ({ batches: done, of, block, names }) =>
-      status(`${bar(done / of)} ${done}/${of}  block ${block}${names.length ? `, ${names[0]}` : ''}`),
+      status(`${counted(done, of)}  block ${block}${names.length ? `, ${names[0]}` : ''}`),
   })
 
 const plain = (codec: Codec<any>): Plan => ({
@@ -46,7 +46,7 @@ const activationAware = (settings: Config): Plan => ({
     const scaled = await awqScale(network, see, {
       codec: awq(settings),
       ...(at && { at }),
-      onProgress: ({ block, of }) => status(`${bar(block / of)} ${block}/${of}  scales of the blocks`, block === of),
+      onProgress: ({ block, of }) => status(`${counted(block, of)}  scales of the blocks`, block === of),
     })
     for (const { names, why } of scaled.left) warn(`${names.join(', ')}: not scaled, ${why}`)
     if (consume) disposeOnly(network, scaled.network)

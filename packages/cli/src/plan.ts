@@ -1,6 +1,6 @@
 import type { TransformerConfig } from '@weftjs/model'
 import type { Batch, Codec, Network } from '@weftjs/spec'
-import { bar, status } from './terminal.ts'
+import { counted, status } from './terminal.ts'
 
 /** How a network is to be packed. */
 export interface Plan {
@@ -22,4 +22,4 @@ export interface PackOptions {
 
 /** of `quantize` */
 export const onProgress = ({ name, weights, of }: { name: string; weights: number; of: number }): void =>
-  status(`${bar(weights / of)} ${weights}/${of}  packing ${name}`, weights === of)
+  status(`${counted(weights, of)}  packing ${name}`, weights === of)

@@ -35,7 +35,7 @@ import {
   writeCheckpoint,
 } from './resume.ts'
 import type { TrainSettings } from './schema.ts'
-import { bar, clock, size, status, statusDone, warn } from './terminal.ts'
+import { clock, counted, size, status, statusDone, warn } from './terminal.ts'
 import { versions } from './versions.ts'
 
 export interface Run extends TransformOptions {
@@ -227,7 +227,7 @@ export const runTraining = async (run: Run): Promise<Outcome> => {
       const elapsed = (performance.now() - began) / 1000
       const left = (elapsed / (step - (start?.step ?? 0))) * (settings.steps - step)
       status(
-        `${bar(step / settings.steps)} ${step}/${settings.steps}  loss ${averaged.toFixed(3)}  ${Math.round(seen / elapsed)} tok/s  ${size(peak.bytes)}  ${clock(left)} left`,
+        `${counted(step, settings.steps)}  loss ${averaged.toFixed(3)}  ${Math.round(seen / elapsed)} tok/s  ${size(peak.bytes)}  ${clock(left)} left`,
         step === 1 || end || step % Math.max(1, Math.round(settings.steps / 20)) === 0,
       )
       if (step % settings.checkpoint === 0 || end) await mark.during('checkpoint', () => keepState(s.state))

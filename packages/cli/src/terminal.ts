@@ -33,6 +33,9 @@ export const bar = (part: number, width = 20): string => {
   return `[${'='.repeat(full)}${' '.repeat(width - full)}]`
 }
 
+/** [=====     ] 3/12 */
+export const counted = (done: number, of: number): string => `${bar(done / of)} ${done}/${of}`
+
 export const clock = (seconds: number): string => {
   const s = Math.max(0, Math.round(seconds))
   const [h, m] = [Math.floor(s / 3600), Math.floor((s % 3600) / 60)]

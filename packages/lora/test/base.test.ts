@@ -151,7 +151,9 @@ describe('several adapters in one folder', () => {
         expect(distance(again.params[key]!.dataSync(), p.dataSync())).toBe(0)
     }
     const { tuned, params } = await open(namedAdapter(folder, 'first'))
-    await expect(savePeft(sinks.open, tuned, params, { name: 'a/b' })).rejects.toThrow(/"a\/b" cannot be that of a folder/)
+    await expect(savePeft(sinks.open, tuned, params, { name: 'a/b' })).rejects.toThrow(
+      /"a\/b" cannot be that of a folder/,
+    )
   })
 })
 

@@ -9,7 +9,7 @@ import { Failure, usage } from '../fail.ts'
 import { adapterFolder, adapterFolders, openAdapters, openFolder, openNetwork } from '../models.ts'
 import { guardOut } from '../out.ts'
 import { sizeOf, told, writeLora } from '../ready.ts'
-import { bar, print, printJson, status, statusDone } from '../terminal.ts'
+import { counted, print, printJson, status, statusDone } from '../terminal.ts'
 
 const TARGETS: Readonly<Record<string, (call: Call) => Promise<number>>> = {
   lora: (call) => convertToLora(call),
@@ -59,7 +59,7 @@ const convertToLora = async (call: Call): Promise<number> => {
     )
   const deltas = await toLora(tuned, {
     ...{ params, ...size },
-    onProgress: ({ site, sites, of }) => status(`${bar(sites / of)} ${sites}/${of}  ${site}`),
+    onProgress: ({ site, sites, of }) => status(`${counted(sites, of)}  ${site}`),
   })
   statusDone()
   const written = await writeLora(deltas, out!, {

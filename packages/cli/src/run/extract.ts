@@ -7,7 +7,7 @@ import { Failure } from '../fail.ts'
 import { openFolder, openNetwork } from '../models.ts'
 import { guardOut } from '../out.ts'
 import { sizeOf, told, writeLora } from '../ready.ts'
-import { bar, print, printJson, status, statusDone, warn } from '../terminal.ts'
+import { counted, print, printJson, status, statusDone, warn } from '../terminal.ts'
 
 export const extract = async (call: Call): Promise<number> => {
   const {
@@ -28,7 +28,7 @@ export const extract = async (call: Call): Promise<number> => {
   const { deltas, left } = await extractLora(before, after, sites, {
     ...size,
     ...(chosen && { at: (site) => chosen.has(site.name) }),
-    onProgress: ({ site, sites, of }) => status(`${bar(sites / of)} ${sites}/${of}  ${site}`),
+    onProgress: ({ site, sites, of }) => status(`${counted(sites, of)}  ${site}`),
   })
   statusDone()
   if (!deltas.length)

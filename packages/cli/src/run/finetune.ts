@@ -16,7 +16,7 @@ import {
 } from '@weftjs/model'
 import { calibrationFile, save } from '@weftjs/model/node'
 import type { Batch, Network, Params, Site } from '@weftjs/spec'
-import { countParams, keepParams, mul, rng, selectParams, tidy } from '@weftjs/tensor'
+import { countParams, keepParams, mul, rng, selectParams, type Tensor, tidy } from '@weftjs/tensor'
 import type { Folder, Sink } from '@weftjs/tensor/checkpoint'
 import { fileSink } from '@weftjs/tensor/checkpoint/file'
 import { tensorsOf } from '@weftjs/weight'
@@ -32,7 +32,7 @@ import { type RunFile, readFinetune } from '../runfile.ts'
 import type { AdapterSettings, FinetuneFile } from '../schema.ts'
 import { checkOut, transformOf } from '../session.ts'
 import { saveStart } from '../start.ts'
-import { bar, print, printJson, size, status, statusDone, warn } from '../terminal.ts'
+import { counted, print, printJson, size, status, statusDone, warn } from '../terminal.ts'
 import { trainAndSave } from './training.ts'
 
 interface Attached {
@@ -90,7 +90,7 @@ const seenBy = async (
     at: sees,
     cache: calibrationFile(path),
     onProgress: ({ batches: done, rows }) =>
-      status(`${bar(done / batches)} ${done}/${batches}  calibrating, ${rows} tokens`, done === batches),
+      status(`${counted(done, batches)}  calibrating, ${rows} tokens`, done === batches),
   })
   statusDone()
   return seen

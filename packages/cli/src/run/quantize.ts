@@ -30,7 +30,7 @@ import { feed } from '../feed.ts'
 import { openFolder, openNetwork, openTokenizer, weigh } from '../models.ts'
 import { guardOut } from '../out.ts'
 import { disposeOnly, mustHaveData, openFor, packedWriter, planOf } from '../pack.ts'
-import { bar, print, printJson, size, status, statusDone, warn } from '../terminal.ts'
+import { counted, print, printJson, size, status, statusDone, warn } from '../terminal.ts'
 
 /** rows of a text file that a calibration pass looks at */
 const BATCHES = 32
@@ -72,7 +72,7 @@ const importanceOf = async (folder: Folder, config: Config, texts: string, count
   const rows = await textsOf(texts, network.config, (await openTokenizer(folder, network))!, count)
   const seen = await calibrate(network, rows, {
     statistics: ['square'],
-    onProgress: ({ batches, of = 1 }) => status(`${bar(batches / of)} ${batches}/${of}  looking at what matrices read`),
+    onProgress: ({ batches, of = 1 }) => status(`${counted(batches, of)}  looking at what matrices read`),
   })
   statusDone()
   const found = await ggufImportance(seen, namesOf(network.config), config)
