@@ -50,4 +50,5 @@ export { type AdapterStatus, type Counts, countsOf, type SiteStatus, statusOf } 
 export { checkTokenizer, encodeChat, loadTokenizer, type ModelTokenizer } from './tokenizer.ts'
 export { realOrMade, type Transferred, type TransLoraOptions, type TransLoraParts, transLora } from './trans-lora.ts'
 export { type Cache, type Hooks, type Inputs, transformer } from './transformer.ts'
+export { type UpcycleOptions, upcycle } from './upcycle.ts'
 export { coServe, type Load, type WindowedOptions, windowed } from './windowed.ts'
