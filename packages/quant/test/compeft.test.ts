@@ -140,6 +140,9 @@ describe('the file', () => {
       const { ternary, tensors, about } = readCompeft(file)
       const want = toTernary(Float32Array.from(all(given)), { keep, alpha: 3 })
       expect(ternary).toEqual(want)
+      // as Node's readFile has it, within the memory of others
+      const pool = Buffer.concat([Buffer.alloc(3), file])
+      expect(readCompeft(pool.subarray(3)).ternary).toEqual(want)
       expect(about).toBe('{"é": 1}')
       expect(tensors.map((t) => t.name)).toEqual(Object.keys(given).sort())
       const back = fromCompeft(file)

@@ -42,6 +42,13 @@ const rejection = (promise: Promise<unknown>): Promise<Error> =>
     (error) => error,
   )
 
+it('fromBytes reads a Buffer that lies within a larger one as the bytes that it is', async () => {
+  const pool = Buffer.from('....abcdefgh....')
+  const read = await fromBytes(pool.subarray(4, 12)).read(2, 6)
+  // a Buffer's own slice would be a view of the whole pool
+  expect(Buffer.from(read.slice().buffer).toString()).toBe('cdef')
+})
+
 describe('fromBytes and fromBlob', () => {
   it('read alike, with offsets of their own', async () => {
     const shifted = new Uint8Array(bytes.length + 3)

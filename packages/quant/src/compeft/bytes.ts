@@ -1,3 +1,5 @@
+import { plainBytes } from '@weftjs/tensor/checkpoint'
+
 export interface ByteWriter {
   bytes(b: Uint8Array | readonly number[]): void
   varint(v: number): void
@@ -51,7 +53,8 @@ export const byteWriter = (): ByteWriter => {
 }
 
 /** The same read back; `file` names it in errors. @throws Error where the file ends early, or a length is beyond 2⁵³ */
-export const byteReader = (data: Uint8Array, file: string): ByteReader => {
+export const byteReader = (given: Uint8Array, file: string): ByteReader => {
+  const data = plainBytes(given)
   let at = 0
   const bytes = (n: number, what: string): Uint8Array => {
     if (n > data.length - at)

@@ -21,7 +21,8 @@ export const checkRange = (start: number, end: number, { size, name }: Pick<Byte
 
 /** Bytes in memory; reads are views. */
 export const fromBytes = (bytes: Uint8Array | ArrayBuffer, name = 'bytes'): ByteSource => {
-  const all = bytes instanceof Uint8Array ? bytes : new Uint8Array(bytes)
+  // a plain view: what reads it may `slice` a copy, and Node's Buffer would hand out another view
+  const all = bytes instanceof Uint8Array ? plainBytes(bytes) : new Uint8Array(bytes)
   const source = { size: all.byteLength, name }
   return {
     ...source,
@@ -31,6 +32,10 @@ export const fromBytes = (bytes: Uint8Array | ArrayBuffer, name = 'bytes'): Byte
     },
   }
 }
+
+/** the same bytes, and no Buffer */
+export const plainBytes = ({ buffer, byteOffset, byteLength }: Uint8Array): Uint8Array =>
+  new Uint8Array(buffer, byteOffset, byteLength)
 
 /** A Blob or a picked File, read slice by slice. */
 export const fromBlob = (blob: Blob, name: string = 'name' in blob ? String(blob.name) : 'blob'): ByteSource => {
