@@ -1,5 +1,6 @@
 import type { Adapter, InitContext, Site, Tensor2D } from '@weftjs/spec'
 import {
+  asMatrix,
   cholesky,
   choleskySolve,
   type Matrix,
@@ -12,7 +13,7 @@ import {
   transpose,
 } from '@weftjs/tensor/linalg'
 import { type LoraOptions, type LoraState, lora, loraScale } from './lora.ts'
-import { columns, factorsOf, isWhole, mustBePositive, residual, topTriples } from './shared/residual.ts'
+import { columns, factorsOf, mustBePositive, residual, topTriples } from './shared/residual.ts'
 import { mustFit } from './shared/start.ts'
 
 export interface CordaOptions extends Omit<LoraOptions, 'init' | 'loraBias'> {
@@ -66,7 +67,7 @@ const dampedOf = ({ name }: Site, { once, seen }: InitContext, damping: number):
   return last.found!
 }
 
-/** W·C, which is never made */
+/** W·C, which is made for a whole SVD only */
 const weighed = (w: Matrix, c: Matrix): Product => ({
   rows: w.rows,
   cols: w.cols,
@@ -96,8 +97,8 @@ export const corda = (options: CordaOptions = {}): Adapter<CordaState> => {
       mustBePositive(`${site.name}: alpha`, factor)
       const { c, l } = dampedOf(site, ctx, damping)
       const w = toMatrix(site.weight!.dense()) // [out, in]
-      const product = mode === 'ipm' && !isWhole(niter, site.weight!.shape) ? weighed(w, c) : multiply(w, c)
-      const found = 'data' in product && mode === 'kpm' ? svd(product) : topTriples(product, rank, ctx.rng, niter)
+      const product = weighed(w, c)
+      const found = mode === 'ipm' ? topTriples(product, rank, ctx.rng, niter) : svd(asMatrix(product))
       const first = mode === 'ipm' ? 0 : found.s.length - rank
       const part = (m: Matrix): Matrix => columns(m, first, first + rank)
       const chosen: Svd = {

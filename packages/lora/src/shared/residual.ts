@@ -1,9 +1,9 @@
 import type { Rng, Tensor2D, Weight } from '@weftjs/spec'
 import { matMul, mul, sub, tidy } from '@weftjs/tensor'
 import {
+  asMatrix,
   type Factors,
   fromMatrix,
-  identity,
   type Matrix,
   matrix,
   type Product,
@@ -28,13 +28,11 @@ export const isWhole = (niter: number | undefined, [out, input]: readonly [numbe
   niter === undefined ? Math.min(out, input) <= SMALL : niter === 0
 
 /**
- * At least the top `rank` triples of w, a matrix or a product of some. `niter`: 0 takes the whole SVD, n a randomized one of n power iterations; by default
- * the whole of small matrices, and 2 iterations for others.
+ * At least the top `rank` triples of w, a matrix or a product of some. `niter`: 0 takes the whole SVD, n a randomized one
+ * of n power iterations; by default the whole of small matrices, and 2 iterations for others.
  */
 export const topTriples = (w: Matrix | Product, rank: number, rng: Rng, niter?: number): Svd =>
-  isWhole(niter, [w.rows, w.cols])
-    ? svd('data' in w ? w : w.times(identity(w.cols)))
-    : randomizedSvd(w, rank, { rng, iterations: niter || 2 })
+  isWhole(niter, [w.rows, w.cols]) ? svd(asMatrix(w)) : randomizedSvd(w, rank, { rng, iterations: niter || 2 })
 
 /** triples `from` to `to` as b = U·√(S/s) [out, r], a = √(S/s)·Vᵀ [r, in], so that s·b·a is their part of the matrix */
 export const factorsOf = ({ u, s, v }: Svd, factor: number, from: number, to: number): Factors => {

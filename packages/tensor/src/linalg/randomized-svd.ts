@@ -29,6 +29,9 @@ const productOf = (a: Matrix): Product => ({
   transposedTimes: (x) => transpose(multiply(transpose(x), a)),
 })
 
+/** A itself, made where it is a product */
+export const asMatrix = (a: Matrix | Product): Matrix => ('data' in a ? a : a.times(identity(a.cols)))
+
 /** n standard normal numbers by Box and Muller's transform of uniform ones */
 const gaussian = (rng: Pick<Rng, 'numbers'>, rows: number, cols: number): Matrix => {
   const count = rows * cols
@@ -52,8 +55,8 @@ export const truncate = ({ u, s, v }: Svd, rank: number): Svd => ({
 })
 
 /**
- * The top `rank` triples of A [m, n], a matrix or a product of some: U [m, r], s [r], V [n, r], from the SVD of QᵀA, Q a basis of (A·Aᵀ)ᵖ·A·Ω
- * — Halko, Martinsson & Tropp, arXiv:0909.4061. Exact to rounding where A's rank is at most `rank + oversample`.
+ * The top `rank` triples of A [m, n], a matrix or a product of some: U [m, r], s [r], V [n, r], from the SVD of QᵀA,
+ * Q a basis of (A·Aᵀ)ᵖ·A·Ω  —  Halko, Martinsson & Tropp, arXiv:0909.4061. Exact to rounding where A's rank is at most `rank + oversample`.
  * Throws on NaN, infinities and a rank above min(m, n).
  */
 export const randomizedSvd = (
@@ -66,7 +69,7 @@ export const randomizedSvd = (
   if (!Number.isInteger(rank) || rank < 0 || rank > most)
     throw new Error(`randomizedSvd: rank ${rank} is not in 0..min(${a.rows}, ${a.cols}) = ${most}; lower it`)
   const width = rank + oversample
-  if (2 * width >= most) return truncate(svd('data' in a ? a : a.times(identity(a.cols))), rank)
+  if (2 * width >= most) return truncate(svd(asMatrix(a)), rank)
   const { times, transposedTimes } = 'data' in a ? productOf(a) : a
   let { q } = qr(times(gaussian(rng, a.cols, width)))
   for (let i = 0; i < iterations; i++) q = qr(times(qr(transposedTimes(q)).q)).q
