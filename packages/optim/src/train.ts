@@ -1,7 +1,6 @@
 import type { Estimator, Params, Rng, Scalar, Tensor, Transform } from '@weftjs/spec'
 import {
   addInPlace,
-  atOnce,
   backprop,
   clone,
   disposeReplaced,
@@ -10,7 +9,7 @@ import {
   mapParams,
   memory,
   rng as newRng,
-  readsAtOnce,
+  orAtOnce,
   scaleInPlace,
   tensorsIn,
   tidy,
@@ -68,7 +67,7 @@ export interface Step<B = unknown> {
   readonly tensors: number
 }
 
-/** `held`: the gradients, where a revision is still to come */
+/** `held`: the gradients, where a revision is to come */
 type Stepped = { params: Params; state: any; held?: Params }
 
 /**
@@ -99,9 +98,9 @@ export async function* train<B>(options: TrainOptions<B>): AsyncGenerator<Step<B
         : copy(options.state)
   let step = options.step ?? 0
   const noise = newRng(seed)
-  const revisedFrom = ({ params, state }: Stepped, grads: Params): Stepped => {
+  const revisedFrom = ({ params, state, held }: Stepped): Stepped => {
     const shapes = mapParams(params, (p) => p.shape) as Record<string, number[]>
-    const revised = revise!(params, grads, step + 1)
+    const revised = revise!(params, held!, step + 1)
     return { params: revised.params, state: revisedState(state, shapes, revised, () => transform.init(revised.params)) }
   }
   let pending: B[] = []
@@ -136,24 +135,18 @@ export async function* train<B>(options: TrainOptions<B>): AsyncGenerator<Step<B
         const held = revise && mapParams(grads!, (g) => clone(g))
         const [updates, after] = transform.update(grads!, state, params)
         const moved = addInPlace(params, updates)
-        const stepped: Stepped = { params: moved, state: after }
-        if (!held) return kept(stepped)
-        try {
-          return kept(revisedFrom(stepped, held))
-        } catch (error) {
-          if (readsAtOnce()) throw error
-          return kept({ ...stepped, held })
-        }
+        return kept({ params: moved, state: after, ...(held && { held }) })
       })
-      let next = stepped
-      const { held } = stepped
-      if (held) {
-        const reads = [...tensorsIn(stepped), ...(revise!.reads?.() ?? [])]
-        next = await atOnce(reads, () => tidy(() => kept(revisedFrom(stepped, held))))
-        disposeReplaced(stepped, next)
+      disposeReplaced([params, state], [stepped.params, stepped.state])
+      ;({ params, state } = stepped)
+      if (stepped.held) {
+        try {
+          const reads = (): Tensor[] => [...tensorsIn(stepped), ...(revise!.reads?.() ?? [])]
+          ;({ params, state } = await orAtOnce(reads, () => tidy(() => kept(revisedFrom(stepped)))))
+        } finally {
+          disposeReplaced(stepped, [params, state])
+        }
       }
-      disposeReplaced([params, state], [next.params, next.state])
-      ;({ params, state } = next)
       step++
       const number = await totalOf(losses)
       losses = []
