@@ -34,16 +34,9 @@ export const onHeap = (
   const found = new Int32Array(codes.length)
   const last = beam > 1 && own % 2 ? beam : 0
   tidy(() => {
-    const [gapAt, lossAt, pullAt] = [8 * gaps, 8, 8 * d].map((n) => roomFor(sets * height * n)) as [
-      number,
-      number,
-      number,
-    ]
-    const [codesAt, scalesAt, roomAt] = [
-      roomFor(sets * height * 4 * own),
-      roomFor(8 * height),
-      roomFor(threads() * each),
-    ]
+    const forAll = (bytesOfOne: number): number => roomFor(sets * height * bytesOfOne)
+    const [gapAt, lossAt, pullAt, codesAt] = [forAll(8 * gaps), forAll(8), forAll(8 * d), forAll(4 * own)]
+    const [scalesAt, roomAt] = [roomFor(8 * height), roomFor(threads() * each)]
     const [booksAt, turnedAt, what] = [roomFor(8 * books.length), roomFor(8 * books.length), roomFor(128)]
     const momentAt = moment ? roomFor(8 * input * input) : 0
     if (moment) doublesAt(momentAt, input * input).set(moment.data)

@@ -17,9 +17,8 @@ export const onHeap = (
   if (!routines(module)) return undefined
   const [size, count] = axis ? [w.shape[1]!, w.shape[0]!] : [w.shape[0]!, w.shape[1]!]
   const [codes, found] = [output(w.shape), output(zero.shape)]
-  const [room, step, errors, what] = [16 * threads() * size, 16 * threads(), 4 * count, 64].map(roomFor) as [
-    ...[number, number, number, number],
-  ]
+  const [room, step] = [roomFor(16 * threads() * size), roomFor(16 * threads())]
+  const [errors, what] = [roomFor(4 * count), roomFor(64)]
   const [z, y] = [addressOf(found), addressOf(codes)]
   wordsAt(what, 7).set([addressOf(w), addressOf(scale), addressOf(zero), room, size, count, axis ? 0 : 1])
   floatsAt(what + 28, 2).set([most, norm - 1])

@@ -12,12 +12,7 @@ const NOWHERE = 1e150
 export const onHeap = (x: Float64Array, d: number, weights: Float64Array | undefined): Points | undefined => {
   if (!routines(module) || 8 * x.length * (weights ? 2 : 1) > MOST) return undefined
   const n = x.length / d
-  const [at, gaps, nearest, center] = [8 * x.length, 8 * n, 4 * n, 8 * d].map(roomFor) as [
-    number,
-    number,
-    number,
-    number,
-  ]
+  const [at, gaps, nearest, center] = [roomFor(8 * x.length), roomFor(8 * n), roomFor(4 * n), roomFor(8 * d)]
   const w = weights ? roomFor(8 * x.length) : 0
   doublesAt(at, x.length).set(x)
   if (weights) doublesAt(w, x.length).set(weights)

@@ -22,12 +22,10 @@ export const onHeap = (
   const own = (input / group) * codebooks
   const height = Math.max(1, Math.min(out / outGroup, Math.floor(AT_ONCE / (input * outGroup))))
   const most = height * outGroup
-  const [room, w, v, moment] = [threads() * SCRATCH, 8 * most * input, 8 * most * input, 8 * input * input].map(
-    roomFor,
-  ) as [number, number, number, number]
-  const [vectors, sums, at, scale] = [8 * length, 8 * length, 4 * height * own, 8 * height].map(roomFor) as [
-    ...[number, number, number, number],
-  ]
+  const [room, moment] = [roomFor(threads() * SCRATCH), roomFor(8 * input * input)]
+  const [w, v] = [roomFor(8 * most * input), roomFor(8 * most * input)]
+  const [vectors, sums] = [roomFor(8 * length), roomFor(8 * length)]
+  const [at, scale] = [roomFor(4 * height * own), roomFor(8 * height)]
   doublesAt(moment, input * input).set(h.data)
   const kind = [codebooks, 2 ** bits, group, outGroup, input]
   return (books) => {
