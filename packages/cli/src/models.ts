@@ -1,4 +1,4 @@
-import { readdir, stat } from 'node:fs/promises'
+import { readdir, readFile, stat } from 'node:fs/promises'
 import { basename, join, resolve } from 'node:path'
 import {
   type Formats,
@@ -74,17 +74,22 @@ export const openTokenizer = async (folder: Folder, network: Network<Transformer
 /** where the method of an adapter that is not ours comes from, as seen from its folder; beside what `savePeft` writes */
 export const PACKAGE = 'weft_package'
 
-/** of a file that is one of ComPEFT: its bytes */
-export const compeftIn = async (path: string): Promise<Uint8Array | undefined> => {
-  if (!(await stat(path).catch(() => undefined))?.isFile()) return undefined
+const isFile = async (path: string): Promise<boolean> => Boolean((await stat(path).catch(() => undefined))?.isFile())
+
+/** Is this a file of ComPEFT? Its first bytes tell. */
+export const isCompeftFile = async (path: string): Promise<boolean> => {
+  if (!(await isFile(path))) return false
   const source = await fromFile(path)
   try {
-    if (!isCompeft(await source.read(0, Math.min(4, source.size)))) return undefined
-    return await source.read(0, source.size)
+    return isCompeft(await source.read(0, Math.min(4, source.size)))
   } finally {
     await source.close?.()
   }
 }
+
+/** of a file that is one of ComPEFT: its bytes */
+export const compeftIn = async (path: string): Promise<Uint8Array | undefined> =>
+  (await isCompeftFile(path)) ? readFile(path) : undefined
 
 /** An adapter's files: those of its folder, or what a ComPEFT file holds. */
 export const adapterFolder = async (path: string): Promise<Folder> => {
@@ -101,7 +106,7 @@ export const adapterFolders = async (paths: readonly string[]): Promise<string[]
   for (const path of paths) {
     const isAdapter = async (p: string): Promise<boolean> =>
       Boolean(await stat(join(p, PEFT_CONFIG)).catch(() => undefined))
-    if ((await isAdapter(path)) || (await compeftIn(path))) {
+    if ((await isAdapter(path)) || (await isCompeftFile(path))) {
       found.push(path)
       continue
     }

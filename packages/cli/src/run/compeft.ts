@@ -1,13 +1,13 @@
 import { mkdir, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
 import { PEFT_CONFIG, PEFT_TENSORS } from '@weftjs/lora'
-import { compeftAdapter, compeftFolder, readCompeft } from '@weftjs/quant'
+import { compeftAdapter, compeftFolder, readCompeft, type TernaryVector } from '@weftjs/quant'
 import { nodeFolder } from '@weftjs/tensor/checkpoint/file'
 import { startBackend } from '../backends.ts'
 import type { Call } from '../command.ts'
 import { Failure, usage } from '../fail.ts'
 import { writeBytes } from '../files.ts'
-import { adapterFolders, compeftIn } from '../models.ts'
+import { adapterFolders, compeftIn, isCompeftFile } from '../models.ts'
 import { print, printJson, size } from '../terminal.ts'
 
 const MAGNITUDES = ['std', 'mean', 'own'] as const
@@ -29,7 +29,8 @@ export const convertToCompeft = async ({ args: [path, out], text, number, flag }
     throw new Failure(
       `${path}: holds ${folders.length} adapters, ${folders.map((f) => basename(f)).join(', ')}; name one`,
     )
-  if (await compeftIn(folders[0]!)) throw new Failure(`${path}: is a ComPEFT file already; --to peft makes it a folder`)
+  if (await isCompeftFile(folders[0]!))
+    throw new Failure(`${path}: is a ComPEFT file already; --to peft makes it a folder`)
   await startBackend(text('backend') ?? 'cpu')
   const folder = nodeFolder(folders[0]!)
   const before = (await stat(join(folders[0]!, PEFT_TENSORS)).catch(() => undefined))?.size
@@ -40,7 +41,7 @@ export const convertToCompeft = async ({ args: [path, out], text, number, flag }
   })
   await mkdir(dirname(target), { recursive: true })
   await writeBytes(target, data)
-  const { kept, numbers, scale } = tallyOf(data, out!)
+  const { kept, numbers, scale } = tallyOf(readCompeft(data, { file: out! }).ternary)
   if (flag('json')) printJson({ out, numbers, kept, scale, bytes: data.length, bytes_before: before })
   else
     print(
@@ -71,15 +72,14 @@ export const convertToPeft = async ({ args: [path, out], text, flag }: Call): Pr
     const source = await folder.open(file)
     await writeBytes(join(target, file), await source.read(0, source.size))
   }
-  const { numbers } = tallyOf(data, path!)
+  const { length: numbers } = readCompeft(data, { file: path! }).ternary
   if (flag('json')) printJson({ out, numbers, files })
   else print(`${out}: ${files.join(', ')}; ${numbers.toLocaleString('en')} numbers`)
   return 0
 }
 
-/** how many numbers a file holds, and how many of them are not 0 */
-export const tallyOf = (data: Uint8Array, file: string): { numbers: number; kept: number; scale: number } => {
-  const { ternary } = readCompeft(data, { file })
+/** how many numbers there are, and how many of them are not 0 */
+export const tallyOf = (ternary: TernaryVector): { numbers: number; kept: number; scale: number } => {
   const ones = (words: Int32Array): number =>
     words.reduce((n, w) => {
       let [left, found] = [w >>> 0, 0]

@@ -118,8 +118,8 @@ const ofGguf = async (path: string): Promise<Report> => {
 
 /** a ComPEFT file: an adapter, with what is left of its numbers */
 const ofCompeft = (path: string, data: Uint8Array): Report => {
-  const { tensors, about, values } = readCompeft(data, { file: path })
-  const { numbers, kept, scale } = tallyOf(data, path)
+  const { tensors, about, values, ternary } = readCompeft(data, { file: path })
+  const { numbers, kept, scale } = tallyOf(ternary)
   const wide = values ? 'its own magnitude' : `±${scale.toPrecision(4)}`
   return {
     ...{ kind: 'adapter', name: basename(path), parameters: numbers, bytes: data.length, dtypes: {} },
