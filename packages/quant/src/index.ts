@@ -42,14 +42,8 @@ export { fromHqq, toHqq } from './formats/hqq.ts'
 export { type PackingOptions, packing } from './formats/packing.ts'
 export { type Fp4Options, fp4 } from './fp4.ts'
 export { type Fp8Options, type Fp8Parts, fp8 } from './fp8.ts'
-export {
-  type GgufAdapterFolderOptions,
-  type GgufAdapterOptions,
-  ggufAdapter,
-  ggufAdapterFolder,
-  type LoraModule,
-  peftModules,
-} from './gguf/adapter.ts'
+export { type GgufAdapterOptions, ggufAdapter, type LoraModule } from './gguf/adapter.ts'
+export { type GgufAdapterFolderOptions, ggufAdapterFolder } from './gguf/adapter-in.ts'
 export { blocks as ggufBlocks, loadGgufTypes, writable as ggufWritable } from './gguf/blocks/index.ts'
 export type { GgufField, GgufMetadata, GgufScalar, GgufScalarType } from './gguf/field.ts'
 export { type GgufFolderOptions, ggufFolder } from './gguf/folder.ts'
@@ -64,6 +58,7 @@ export {
   saveGguf,
   tokenizerFiles,
 } from './gguf/model.ts'
+export { type PeftModules, peftModules } from './gguf/peft-modules.ts'
 export { type Gguf, type GgufTensor, openGguf } from './gguf/reader.ts'
 export type { Block as GgufBlock, GgmlType, Importance } from './gguf/types.ts'
 export type { TokenizerFiles } from './gguf/vocabulary-out.ts'

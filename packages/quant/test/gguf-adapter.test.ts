@@ -4,8 +4,11 @@ import type { Config } from '@weftjs/spec'
 import { rng, tensor, wasm } from '@weftjs/tensor'
 import { blobSink, type Folder, fromBytes } from '@weftjs/tensor/checkpoint'
 import { fixtureFolder, fixtureTensors } from '@weftjs/testkit/fixtures'
+import fc from 'fast-check'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { ggufAdapter, ggufAdapterFolder, type LoraModule, peftModules } from '../src/gguf/adapter.ts'
+import { ggufAdapter, type LoraModule } from '../src/gguf/adapter.ts'
+import { ggufAdapterFolder } from '../src/gguf/adapter-in.ts'
+import { peftModules } from '../src/gguf/peft-modules.ts'
 import { type Gguf, openGguf } from '../src/gguf/reader.ts'
 import { type GgufFile, writeGguf } from '../src/gguf/writer.ts'
 
@@ -40,14 +43,15 @@ const logits = async (model: string, folder: Folder): Promise<Float32Array> => {
 }
 
 const exported = async (name: string): Promise<Uint8Array> => {
-  const { modules, checkpoint } = await peftModules(fixtureFolder(`peft/${name}`))
-  const bytes = await written(ggufAdapter({ config: await configOf(await baseOf(name)), modules, name }))
+  const { modules, checkpoint, ...rest } = await peftModules(fixtureFolder(`peft/${name}`))
+  const config = await configOf(await baseOf(name))
+  const bytes = await written(ggufAdapter({ config, modules, name, ...rest }))
   await checkpoint.close()
   return bytes
 }
 
 describe('a LoRA of PEFT', () => {
-  it.each(['lora-qv', 'lora-all-linear-rslora', 'lora-patterns', 'rslora-patterns', 'lora-embedding'])(
+  it.each(['lora-qv', 'lora-all-linear-rslora', 'lora-patterns', 'rslora-patterns', 'lora-embedding', 'alora'])(
     '%s computes the same after it was a GGUF file',
     async (name) => {
       const bytes = await exported(name)
@@ -58,6 +62,18 @@ describe('a LoRA of PEFT', () => {
       expect(worst).toBeLessThan(2e-5)
     },
   )
+
+  it('comes back with the very numbers that it had, and goes out again as the same file', async () => {
+    const bytes = await exported('lora-qv')
+    const back = await ggufAdapterFolder(fromBytes(bytes, 'x.gguf'))
+    const stored = await fixtureTensors('peft/lora-qv/adapter_model.safetensors')
+    const { modules, checkpoint, base } = await peftModules(back)
+    expect([...checkpoint.names].sort()).toEqual([...stored.names].sort())
+    for (const name of stored.names) expect(await checkpoint.floats(name)).toEqual(await stored.floats(name))
+    expect(base).toBe('llama3')
+    const config = await configOf('llama3')
+    expect(await written(ggufAdapter({ config, modules, base: 'llama3', name: 'lora-qv' }))).toEqual(bytes)
+  })
 
   it('has the names, the shapes and the order of rows that llama.cpp reads', async () => {
     const file = await openGguf(fromBytes(await exported('lora-qv')))
@@ -88,6 +104,8 @@ describe('a LoRA of PEFT', () => {
     ['lora-modules-to-save', /is no part of a LoRA/],
     ['lora-bias-all', /is no part of a LoRA/],
     ['lora-biased-lora', /lora_bias/],
+    ['pissa', /init_lora_weights "pissa": its numbers are for a base of its own/],
+    ['kasa', /kasa_config/],
   ])('%s is refused', async (name, message) => {
     await expect(peftModules(fixtureFolder(`peft/${name}`))).rejects.toThrow(message)
   })
@@ -125,9 +143,19 @@ describe('a GGUF LoRA', () => {
     await expect(written(short)).rejects.toThrow(/has 95 numbers where rank 2 needs 96/)
   })
 
+  /** as llama.cpp's converter writes it, without what only ours has */
+  const converted = async (name: string, change: Partial<GgufFile> = {}): Promise<Uint8Array> => {
+    const { modules, checkpoint } = await peftModules(fixtureFolder(`peft/${name}`))
+    const { metadata, tensors } = ggufAdapter({ config: await configOf(await baseOf(name)), modules })
+    const kept = [...metadata].filter(([key]) => !key.startsWith('llama.'))
+    const bytes = await written({ metadata: new Map(kept), tensors, ...change })
+    await checkpoint.close()
+    return bytes
+  }
+
   it('is no model, and a model is none; without the sizes of heads rows cannot be put in order', async () => {
     const { ggufFolder } = await import('../src/gguf/folder.ts')
-    const bytes = await exported('lora-qv')
+    const bytes = await converted('lora-qv')
     await expect(ggufFolder(fromBytes(bytes))).rejects.toThrow(/the file is an adapter/)
     await expect(ggufAdapterFolder(fromBytes(bytes))).rejects.toThrow(/pass its config.json as 'config'/)
     const config = { ...(await configOf('llama3')), num_attention_heads: 5 }
@@ -137,5 +165,99 @@ describe('a GGUF LoRA', () => {
       tensors: [],
     }
     await expect(ggufAdapterFolder(fromBytes(await written(model)))).rejects.toThrow(/is no LoRA/)
+  })
+
+  it('says its heads, and is refused for a model of others or of another family', async () => {
+    const bytes = await exported('lora-qv')
+    const config = await configOf('llama3')
+    await expect(
+      ggufAdapterFolder(fromBytes(bytes), { config: { ...config, num_attention_heads: 5 } }),
+    ).rejects.toThrow(/for 4 heads and 2 of keys, and the model has 5 and 2; name the model/)
+    await expect(ggufAdapterFolder(fromBytes(bytes), { config: await configOf('qwen2') })).rejects.toThrow(
+      /the adapter is for llama, and the model is "qwen2"/,
+    )
+  })
+
+  it('of a model with experts is read without the model', async () => {
+    const config = await configOf('qwen2_moe')
+    const modules = [module({ module: 'model.layers.0.mlp.gate', out: 8, b: new Float32Array(16).fill(2) })]
+    const file = ggufAdapter({ config, modules, base: 'org/some-moe' })
+    expect(file.tensors.map((t) => t.name)).toContain('blk.0.ffn_gate_inp.weight.lora_a')
+    const { modules: back, base } = await peftModules(await ggufAdapterFolder(fromBytes(await written(file))))
+    expect(back.map((m) => m.module)).toEqual(['model.layers.0.mlp.gate'])
+    expect(base).toBe('org/some-moe')
+  })
+
+  it('may be in blocks, as llama.cpp writes it with --outtype q8_0', async () => {
+    const [codes, d] = [Int8Array.from({ length: 32 }, (_, i) => 4 * i - 60), new Uint8Array([0, 0x38])] // 0.5
+    const block = Uint8Array.from([...d, ...new Uint8Array(codes.buffer)])
+    const up = 'blk.0.ffn_up.weight'
+    const bytes = await converted('lora-qv', {
+      tensors: [
+        { name: `${up}.lora_a`, type: 'Q8_0', shape: [1, 32], data: block },
+        { name: `${up}.lora_b`, type: 'F32', shape: [2, 1], data: new Uint8Array(8) },
+      ],
+    })
+    const { modules } = await peftModules(await ggufAdapterFolder(fromBytes(bytes)))
+    const { a } = modules[0]!
+    expect([...(await (a as () => Promise<Float32Array>)())]).toEqual([...codes].map((c) => c / 2))
+  })
+
+  it('of a scale of 0 adds nothing, though an alpha of 0 would be a scale of 1', async () => {
+    const config = await configOf('llama3')
+    const file = ggufAdapter({ config, modules: [module({ scale: 0 })] })
+    expect(file.metadata.get('adapter.lora.alpha')?.value).toBe(1)
+    const { modules } = await peftModules(await ggufAdapterFolder(fromBytes(await written(file))))
+    expect(await (modules[0]!.b as () => Promise<Float32Array>)()).toEqual(new Float32Array(128))
+  })
+
+  it('is refused where llama.cpp would stop at it: the table of a model whose head it is, and the head', async () => {
+    const config = { ...(await configOf('llama3')), tie_word_embeddings: true }
+    for (const name of ['model.embed_tokens', 'lm_head'])
+      expect(() => ggufAdapter({ config, modules: [module({ module: name })] })).toThrow(
+        new RegExp(`"${name}": the embedding is the head as well`),
+      )
+  })
+
+  it('is refused for numbers that its type cannot hold, by their place', async () => {
+    const config = await configOf('llama3')
+    const b = new Float32Array(128).fill(1).fill(70_000, 7, 8)
+    const half = ggufAdapter({ config, modules: [module({ b })], type: 'F16' })
+    await expect(written(half)).rejects.toThrow(/up_proj": number 7 of 128 is 70000, which F16 cannot hold/)
+    const odd = ggufAdapter({ config, modules: [module({ a: new Float32Array(96).fill(Number.NaN, 9) })] })
+    await expect(written(odd)).rejects.toThrow(/number 9 of 96 is NaN/)
+  })
+
+  it('cut anywhere, or with any bytes changed, is refused by the file or read within it', async () => {
+    const bytes = await converted('lora-qv')
+    const config = await configOf('llama3')
+    const all = async (data: Uint8Array): Promise<void> => {
+      try {
+        const { modules } = await peftModules(await ggufAdapterFolder(fromBytes(data, 'x.gguf'), { config }))
+        for (const m of modules)
+          for (const [v, n] of [
+            [m.a, m.rank * m.in],
+            [m.b, m.out * m.rank],
+          ] as const)
+            expect(await (v as () => Promise<Float32Array>)()).toHaveLength(n)
+      } catch (error) {
+        expect((error as Error).name, (error as Error).stack ?? '').toBe('CheckpointError')
+      }
+    }
+    for (let n = 0; n < bytes.length; n += 97) await all(bytes.slice(0, n))
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.tuple(fc.nat(1100), fc.oneof(fc.constantFrom(0, 1, 2, 8, 127, 255), fc.nat(255))), {
+          minLength: 1,
+          maxLength: 5,
+        }),
+        async (changes) => {
+          const copy = bytes.slice()
+          for (const [at, value] of changes) copy[at] = value
+          await all(copy)
+        },
+      ),
+      { numRuns: 400 },
+    )
   })
 })
