@@ -34,6 +34,8 @@ import { bytesOf, countParams, dispose, rng as newRng, peakBytes } from '@weftjs
 import { tensorsOf } from '@weftjs/weight'
 
 export const GRID = [1e-3, 3e-3, 1e-2, 3e-2, 1e-1] as const
+/** rates that are tried beyond an end of the grid while the last one there is the best */
+export const BEYOND = { up: [3e-1, 1, 3, 10], down: [3e-4, 1e-4] } as const
 export const SEEDS = [0, 1, 2] as const
 export const STEPS = 40
 /** rows and tokens of a batch */
@@ -74,13 +76,11 @@ export interface Recipe {
   readonly transform?: (lr: Schedule, tuned: Tuned, setting: Setting) => Transform<any>
   readonly estimate?: (tuned: Tuned, setting: Setting) => Estimator
   readonly loss?: (tuned: Tuned, params: Params, batch: Batch, rng: Rng) => Scalar
-  /** in place of GRID, for a method whose rates are of another size: say why in a comment */
-  readonly rates?: readonly number[]
 }
 
 export interface RunOptions {
   readonly seed: number
-  /** by default the best of the rates on the validation split with seed 0 */
+  /** by default the one of `Lab.rate` */
   readonly rate?: number
   readonly steps?: number
   readonly task?: Task
@@ -120,7 +120,7 @@ export interface Lab {
   readonly tokenizer: Tokenizer
   readonly task: Task
   run(recipe: Recipe, options: RunOptions): Promise<Result>
-  /** the best of the recipe's rates on the validation split with seed 0 */
+  /** the best of GRID, and of what is beyond where its end is the best, on the validation split with seed 0 */
   rate(recipe: Recipe, options?: Pick<RunOptions, 'steps' | 'task'>): Promise<number>
   /** the loss of tuned values on batches */
   loss(tuned: Tuned, params: Params, batches: readonly Batch[]): Promise<number>
@@ -303,14 +303,17 @@ export const laboratory = async ({
   }
 
   const chosen: Lab['rate'] = async (recipe, options = {}) => {
-    const rates = recipe.rates ?? GRID
-    if (rates.length === 1) return rates[0]!
-    const found: [rate: number, loss: number][] = []
-    for (const rate of rates) {
+    const losses = new Map<number, number>()
+    const look = async (rate: number): Promise<number> => {
       const { validation } = await run(recipe, { seed: 0, rate, ...options })
-      found.push([rate, Number.isFinite(validation) ? validation : Number.POSITIVE_INFINITY])
+      losses.set(rate, Number.isFinite(validation) ? validation : Number.POSITIVE_INFINITY)
+      return losses.get(rate)!
     }
-    return found.reduce((a, b) => (b[1] < a[1] ? b : a))[0]
+    for (const rate of GRID) await look(rate)
+    const best = (): number => [...losses].reduce((a, b) => (b[1] < a[1] ? b : a))[0]
+    const beyond = { [GRID.at(-1)!]: BEYOND.up, [GRID[0]]: BEYOND.down }[best()] ?? []
+    for (const rate of beyond) if ((await look(rate)) > losses.get(best())!) break
+    return best()
   }
 
   return { network, tokenizer, task, run, rate: chosen, loss: lossOf }

@@ -3,10 +3,7 @@ import { type Claim, linears, type Recipe } from '../lab.ts'
 import { shareOfLora } from '../share.ts'
 
 // from zero: noise of this scale is small beside the matrices of a large model, not of this one
-const of = (frequencies: number): Recipe => ({
-  ...linears(fourierft({ frequencies, init: 'zero' })),
-  rates: [1e-2, 3e-2, 1e-1, 3e-1],
-})
+const of = (frequencies: number): Recipe => linears(fourierft({ frequencies, init: 'zero' }))
 /** 143,360 numbers */
 export const recipe: Recipe = of(5120)
 

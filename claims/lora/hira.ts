@@ -2,8 +2,8 @@ import { hira } from '@weftjs/lora'
 import { type Claim, linears, type Recipe } from '../lab.ts'
 import { reference } from '../share.ts'
 
-/** 143,360 numbers, an update of full rank; it is multiplied by the small numbers of W and takes larger steps */
-export const recipe: Recipe = { ...linears(hira({ rank: 8 })), rates: [3e-3, 1e-2, 3e-2, 1e-1] }
+/** 143,360 numbers, an update of full rank */
+export const recipe: Recipe = linears(hira({ rank: 8 }))
 
 export const claim: Claim = {
   says: 'An update of high rank, W times a low-rank one, does better than LoRA of as many numbers',

@@ -5,7 +5,7 @@ import { shareOfLora } from '../share.ts'
 /** 138,000 numbers or so: factors of 4, the other below full rank */
 export const recipe: Recipe = linears(lokr({ rank: 31, alpha: 31, factor: 4 }))
 /** 15,000 numbers or so */
-const small: Recipe = { ...linears(lokr({ rank: 8, alpha: 8 })), rates: [3e-3, 1e-2, 3e-2, 1e-1] }
+const small: Recipe = linears(lokr({ rank: 8, alpha: 8 }))
 
 export const claim: Claim = {
   says: 'Kronecker products take off most of what LoRA does with a ninth of its numbers',

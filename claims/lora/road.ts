@@ -2,12 +2,10 @@ import { road } from '@weftjs/lora'
 import { type Claim, linears, type Recipe } from '../lab.ts'
 import { shareOfLora } from '../share.ts'
 
-// angles and scales take larger steps than entries of matrices: of LoRA's grid the largest rate is the best
-const rates = [1e-2, 3e-2, 1e-1, 3e-1]
 /** 36,864 numbers; the most that this method has */
-export const recipe: Recipe = { ...linears(road({ variant: 4 })), rates }
+export const recipe: Recipe = linears(road({ variant: 4 }))
 /** 9,216 numbers */
-const small: Recipe = { ...linears(road()), rates }
+const small: Recipe = linears(road())
 
 export const claim: Claim = {
   says: 'Rotations of pairs of outputs take off most of what LoRA does with a fifteenth of its numbers',

@@ -2,8 +2,8 @@ import { vera } from '@weftjs/lora'
 import { type Claim, linears, type Recipe } from '../lab.ts'
 import { shareOfLora } from '../share.ts'
 
-/** 16,384 numbers; vectors take larger steps than matrices */
-export const recipe: Recipe = { ...linears(vera({ rank: 256 })), rates: [3e-3, 1e-2, 3e-2, 1e-1] }
+/** 16,384 numbers */
+export const recipe: Recipe = linears(vera({ rank: 256 }))
 
 export const claim: Claim = {
   says: 'VeRA takes off most of what LoRA does with a ninth of its numbers',

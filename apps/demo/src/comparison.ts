@@ -56,7 +56,7 @@ const COLUMNS: Readonly<Record<string, Column>> = {
 }
 
 byId('about').textContent =
-  `${table.steps} steps, rates ${table.grid.join(', ')}; ${table.machine}, ${table.date}. Time and memory of a step are from a run that does more than measure; npm run bench -- adapters measures them alone.`
+  `${table.steps} steps; the best of the rates ${table.grid.join(', ')} on a validation split, and of those beyond while the last was the best; ${table.machine}, ${table.date}. Time and memory of a step are from a run that does more than measure; npm run bench -- adapters measures them alone.`
 
 /** -- the table: a click on a heading sorts by it, a second one the other way round */
 let sorted = { by: 'loss', down: false }
