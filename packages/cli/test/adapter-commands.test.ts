@@ -77,7 +77,7 @@ describe('combine, convert, extract', () => {
     [
       ['convert', peft('lora-qv'), 'o', '--to', 'dora', '--rank', '2'],
       2,
-      "an adapter is converted to lora, compeft, peft, found 'dora'",
+      "--to must be one of lora, compeft, peft, moe, found 'dora'",
     ],
     [
       ['convert', peft('lora-qv'), 'o', '--rank', '2'],

@@ -15,17 +15,18 @@ const TARGETS: Readonly<Record<string, (call: Call) => Promise<number>>> = {
   lora: (call) => convertToLora(call),
   compeft: async (call) => (await import('./compeft.ts')).convertToCompeft(call),
   peft: async (call) => (await import('./compeft.ts')).convertToPeft(call),
+  moe: async (call) => (await import('./moe.ts')).convertToMoe(call),
 }
 /** which options belong to another target */
 const ONLY: Readonly<Record<string, string>> = {
   ...{ rank: 'lora', variance: 'lora', model: 'lora' },
   ...{ keep: 'compeft', alpha: 'compeft', magnitude: 'compeft' },
+  ...{ experts: 'moe', top: 'moe', seed: 'moe' },
 }
 
 export const convert = async (call: Call): Promise<number> => {
   const to = call.text('to') ?? 'lora'
-  if (!Object.hasOwn(TARGETS, to))
-    throw usage(`--to: an adapter is converted to ${Object.keys(TARGETS).join(', ')}, found '${to}'`)
+  if (!Object.hasOwn(TARGETS, to)) throw usage(`--to must be one of ${Object.keys(TARGETS).join(', ')}, found '${to}'`)
   const odd = Object.keys(ONLY).find((o) => ONLY[o] !== to && call.text(o) !== undefined)
   if (odd !== undefined) throw usage(`--${odd} is for --to ${ONLY[odd]}, found --to ${to}; leave it out`)
   return TARGETS[to]!(call)
