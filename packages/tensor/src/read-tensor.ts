@@ -1,6 +1,6 @@
-/** A floating tensor of a checkpoint as a float32 tensor, by the shortest way that the backend has. */
+/** Floating tensors from the bytes of a checkpoint, and bytes of tensors, by the shortest way that the backend has. */
 import { keep, type Tensor, tensor, tidy } from '@tensorflow/tfjs-core'
-import type { Checkpoint } from './checkpoint/index.ts'
+import { type Checkpoint, type Dtype, decodeFloats } from './checkpoint/index.ts'
 import { engine } from './engine.ts'
 import { addressOf, heapBytes, output, routines } from './heap.ts'
 import * as module from './wasm/widen.generated.ts'
@@ -10,11 +10,23 @@ const PIECE = 2 ** 25
 /** what is read where it is to lie: elements as they are, or 16 bits each, made wider in place */
 const WIDEN: Readonly<Record<string, string | undefined>> = { F32: '', BF16: 'widenBf16', F16: 'widenF16' }
 
+const onHeap = (): boolean => engine().backendName === 'wasm' && routines(module) !== undefined
+
+/** a kept tensor whose numbers are to be put, `bytes` long as they are, to `from` */
+const unfilled = (shape: readonly number[], bytes: number): { t: Tensor; from: number } => {
+  const t = tidy(() => keep(output(shape)))
+  // the end of the place, so that widening reads before it writes
+  return { t, from: addressOf(t) + 4 * t.size - bytes }
+}
+const widened = (t: Tensor, dtype: Dtype, from: number): Tensor => {
+  const widen = WIDEN[dtype]
+  if (widen) routines(module)![widen]!(from, addressOf(t), t.size)
+  return t
+}
+
 const intoHeap = async (checkpoint: Checkpoint, name: string, shape: readonly number[]): Promise<Tensor> => {
   const { dtype, bytes } = checkpoint.entry(name)
-  const t = tidy(() => keep(output(shape)))
-  const at = addressOf(t)
-  const from = at + 4 * t.size - bytes // the end of the place, so that widening reads before it writes
+  const { t, from } = unfilled(shape, bytes)
   try {
     for (let done = 0; done < bytes; done += PIECE)
       await checkpoint.readInto(name, heapBytes(from + done, Math.min(PIECE, bytes - done)), done)
@@ -22,9 +34,7 @@ const intoHeap = async (checkpoint: Checkpoint, name: string, shape: readonly nu
     t.dispose()
     throw error
   }
-  const widen = WIDEN[dtype]
-  if (widen) routines(module)![widen]!(from, at, t.size)
-  return t
+  return widened(t, dtype, from)
 }
 
 /**
@@ -34,8 +44,30 @@ const intoHeap = async (checkpoint: Checkpoint, name: string, shape: readonly nu
  */
 export const readTensor = async (checkpoint: Checkpoint, name: string, shape: readonly number[]): Promise<Tensor> => {
   const { dtype } = checkpoint.entry(name)
-  if (engine().backendName === 'wasm' && WIDEN[dtype] !== undefined && routines(module))
-    return intoHeap(checkpoint, name, shape)
+  if (WIDEN[dtype] !== undefined && onHeap()) return intoHeap(checkpoint, name, shape)
   const values = await checkpoint.floats(name)
   return tidy(() => keep(tensor(values, shape as number[], 'float32')))
+}
+
+/**
+ * The bytes of a floating dtype as a float32 tensor of `shape` (which must have as many elements), kept; on the wasm heap
+ * F32, BF16 and F16 are copied once.
+ * @throws CheckpointError for a dtype that is not floating
+ */
+export const tensorFrom = (dtype: Dtype, bytes: Uint8Array, shape: readonly number[]): Tensor => {
+  if (WIDEN[dtype] === undefined || !onHeap())
+    return tidy(() => keep(tensor(decodeFloats(dtype, bytes), shape as number[], 'float32')))
+  const { t, from } = unfilled(shape, bytes.byteLength)
+  heapBytes(from, bytes.byteLength).set(bytes)
+  return widened(t, dtype, from)
+}
+
+/**
+ * The bytes of a float32 or int32 tensor, to read and not to keep: on the wasm heap they are where they lie, good until the
+ * tensor goes or the next one is made.
+ */
+export const bytesIn = async (t: Tensor): Promise<Uint8Array> => {
+  if (t.size > 0 && onHeap()) return heapBytes(addressOf(t), 4 * t.size)
+  const { buffer, byteOffset, byteLength } = await t.data()
+  return new Uint8Array(buffer, byteOffset, byteLength)
 }

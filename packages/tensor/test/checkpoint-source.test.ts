@@ -311,10 +311,15 @@ const fakeOpfs = (files: Map<string, Uint8Array>, { writable }: { writable: bool
       ...(writable
         ? {
             createWritable: async () => {
-              const chunks: Uint8Array[] = []
+              let whole = Buffer.alloc(0)
               return {
-                write: async (chunk: Uint8Array) => void chunks.push(chunk.slice()),
-                close: async () => void files.set(at, Buffer.concat(chunks)),
+                write: async ({ position, data }: { position: number; data: Uint8Array }) => {
+                  const grown = Buffer.alloc(Math.max(whole.length, position + data.length))
+                  grown.set(whole)
+                  grown.set(data, position)
+                  whole = grown
+                },
+                close: async () => void files.set(at, whole),
                 abort: async () => undefined,
               }
             },

@@ -6,6 +6,7 @@ import { afterAll, beforeEach, describe, expect, it } from 'vitest'
 import { fileSink, fromFile, nodeFolder, saveCheckpoint, saveSafetensors } from '../src/checkpoint/file.ts'
 import {
   blobFolder,
+  blobSink,
   CheckpointError,
   openCheckpoint,
   openSafetensors,
@@ -90,6 +91,60 @@ describe('writeSafetensors', () => {
     const size = `write ${2 ** 20}`
     expect(sink.log).toEqual([`write ${header}`, 'make a', size, 'make b', size, 'make c', size, 'close'])
     expect(header % 8).toBe(0)
+  })
+  it('asks in the order given where the sink takes pieces anywhere, and writes the same bytes', async () => {
+    const anywhere = (): Sink & { bytes(): Buffer } => {
+      let whole = Buffer.alloc(0)
+      return {
+        write: () => expect.fail('written by its places alone'),
+        writeAt: async (at, chunk) => {
+          const bytes = chunk.slice()
+          await Promise.resolve()
+          const grown = Buffer.alloc(Math.max(whole.length, at + bytes.length))
+          grown.set(whole)
+          grown.set(bytes, at)
+          whole = grown
+        },
+        close: () => {},
+        bytes: () => whole,
+      }
+    }
+    const kind = fc.record({
+      dtype: fc.constantFrom('F32' as const, 'U8' as const, 'F16' as const),
+      elements: fc.oneof(fc.nat({ max: 9 }), fc.constantFrom(70_000, 2 ** 18)),
+      pieces: fc.integer({ min: 1, max: 4 }),
+    })
+    await fc.assert(
+      fc.asyncProperty(fc.array(kind, { maxLength: 9 }), async (kinds) => {
+        const asked: string[] = []
+        const list = kinds.map(({ dtype, elements, pieces }, i): TensorSource => {
+          const bytes = elements * { F32: 4, U8: 1, F16: 2 }[dtype]
+          const all = Uint8Array.from({ length: bytes }, (_, k) => k * (i + 3))
+          return {
+            ...{ name: `t${i}`, dtype, shape: [elements] },
+            data: function* () {
+              asked.push(`t${i}`)
+              const reused = new Uint8Array(Math.ceil(bytes / pieces) || 1)
+              for (let at = 0; at < bytes; at += reused.length) {
+                const part = reused.subarray(0, Math.min(reused.length, bytes - at))
+                part.set(all.subarray(at, at + part.length))
+                yield part
+              }
+            },
+          }
+        })
+        const [sequential, placed] = [memory(), anywhere()]
+        await writeSafetensors(sequential, list)
+        asked.length = 0
+        await writeSafetensors(placed, list)
+        expect(asked).toEqual(list.map((t) => t.name))
+        expect(placed.bytes().equals(Buffer.concat(sequential.chunks))).toBe(true)
+        const blobs = blobSink()
+        await writeSafetensors(blobs, list)
+        expect(placed.bytes().equals(Buffer.from(await blobs.blob().arrayBuffer()))).toBe(true)
+      }),
+      { numRuns: 25, seed: 11 },
+    )
   })
   it.each<[string, readonly TensorSource[], string]>([
     [

@@ -4,8 +4,8 @@ import { beforeAll, describe, expect, it } from 'vitest'
 import { encodeFloats } from '../src/checkpoint/dtype.ts'
 import { fromBytes, openSafetensors, toSafetensors } from '../src/checkpoint/index.ts'
 import type { ByteSource } from '../src/checkpoint/source.ts'
-import { cpu, wasm } from '../src/index.ts'
-import { readTensor } from '../src/read-tensor.ts'
+import { cpu, tensor, wasm } from '../src/index.ts'
+import { bytesIn, readTensor, tensorFrom } from '../src/read-tensor.ts'
 import { checkRoom } from '../src/room.ts'
 
 type Stored = 'F32' | 'F16' | 'BF16' | 'F64' | 'F8_E4M3'
@@ -47,6 +47,22 @@ describe.each([
       ),
       { numRuns: 60, seed: 3 },
     )
+  })
+
+  it('bytes become the same tensor, and a tensor its bytes', async () => {
+    const values = Float32Array.from({ length: 12 }, (_, i) => (i - 5) / 4)
+    for (const dtype of ['F32', 'F16', 'BF16', 'F64', 'F8_E4M3'] as const) {
+      const bytes = new Uint8Array([9, ...encodeFloats(dtype, values)]).subarray(1) // not aligned
+      const t = tensorFrom(dtype, bytes, [3, 4])
+      expect(t.shape).toEqual([3, 4])
+      expect([...(await t.data())]).toEqual([...values])
+      expect([...(await bytesIn(t))]).toEqual([...new Uint8Array(values.buffer)])
+      t.dispose()
+    }
+    const ints = tensor([1, -2, 3], [3], 'int32')
+    expect([...(await bytesIn(ints))]).toEqual([...new Uint8Array(Int32Array.of(1, -2, 3).buffer)])
+    expect(await bytesIn(tensor([], [0], 'float32'))).toHaveLength(0)
+    expect(() => tensorFrom('I32', new Uint8Array(4), [1])).toThrow('not a floating one')
   })
 
   it('keeps every half: subnormal numbers, infinities, signed zeros', async () => {

@@ -104,6 +104,8 @@ interface Staged extends Sink {
   commit(): Promise<void>
 }
 let count = 0
+/** bytes after which the disk is told to take what it has been given */
+const SETTLED = 1 << 25
 
 /** a file under a temporary name beside its own; `close` only makes it safe on disk */
 const stage = async (path: string): Promise<Staged> => {
@@ -112,21 +114,50 @@ const stage = async (path: string): Promise<Staged> => {
     throw failed(path, error)
   })
   let isOpen = true
+  let end = 0
+  let loose = 0
+  // the disk is at work while the next pieces are made; an error is `close`'s to tell
+  let settling: Promise<unknown> | undefined
+  let lost: unknown
+  const settle = (): void => {
+    loose = 0
+    settling = handle
+      .datasync()
+      .catch((error: unknown) => {
+        lost ??= error
+      })
+      .finally(() => {
+        settling = undefined
+      })
+  }
   const release = async (): Promise<void> => {
+    await settling
     if (isOpen) await handle.close()
     isOpen = false
   }
-  return {
-    write: async (chunk) => {
-      try {
-        for (let done = 0; done < chunk.byteLength; )
-          done += (await handle.write(chunk, done, Math.min(chunk.byteLength - done, 1 << 30))).bytesWritten
-      } catch (error) {
-        throw failed(path, error)
+  const writeAt = async (at: number, chunk: Uint8Array): Promise<void> => {
+    try {
+      for (let done = 0; done < chunk.byteLength; ) {
+        const length = Math.min(chunk.byteLength - done, 1 << 30)
+        done += (await handle.write(chunk, done, length, at + done)).bytesWritten
       }
+      loose += chunk.byteLength
+      if (loose >= SETTLED && !settling) settle()
+    } catch (error) {
+      throw failed(path, error)
+    }
+  }
+  return {
+    writeAt,
+    write: async (chunk) => {
+      const at = end
+      end += chunk.byteLength
+      await writeAt(at, chunk)
     },
     close: async () => {
+      await settling
       await handle.sync()
+      if (lost) throw failed(path, lost)
       await release()
     },
     abort: async () => {
@@ -151,14 +182,13 @@ const syncFolder = async (path: string): Promise<void> => {
 
 /** A file on disk that appears, or replaces the old one, complete, on `close`. */
 export const fileSink = async (path: string): Promise<Sink> => {
-  const { write, close, abort, commit } = await stage(path)
+  const { commit, close, ...rest } = await stage(path)
   return {
-    write,
+    ...rest,
     close: async () => {
       await close()
       await commit()
     },
-    ...(abort ? { abort } : {}),
   }
 }
 

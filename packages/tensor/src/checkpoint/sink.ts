@@ -2,21 +2,34 @@
 export interface Sink {
   /** the array may be reused by the caller once the promise is done */
   write(chunk: Uint8Array): Promise<void> | void
+  /**
+   * The same at a place of its own, in any order and several at a time; a sink is written by this alone or by `write` alone.
+   * A writer then asks for tensors in the order that it was given them.
+   */
+  writeAt?(at: number, chunk: Uint8Array): Promise<void> | void
   /** makes the file visible, complete */
   close(): Promise<void> | void
   /** leaves everything as it was before */
   abort?(): Promise<void> | void
 }
 
+/** a browser's files and blobs take no memory that threads share, as the heap of wasm may be */
+const unshared = (chunk: Uint8Array): Uint8Array =>
+  typeof SharedArrayBuffer !== 'undefined' && chunk.buffer instanceof SharedArrayBuffer ? chunk.slice() : chunk
+
 /** Collects a file in a Blob, which a browser may keep on disk. `blob` is there after `close`. */
 export const blobSink = ({ type = 'application/octet-stream' }: { type?: string } = {}): Sink & { blob(): Blob } => {
-  let parts: Blob[] = []
+  let parts: { readonly at: number; readonly blob: Blob }[] = []
   let made: Blob | undefined
+  // each chunk is copied at once, into the browser's blob storage
+  const writeAt = (at: number, chunk: Uint8Array): void =>
+    void parts.push({ at, blob: new Blob([unshared(chunk) as BlobPart]) })
   return {
-    // each chunk is copied at once, into the browser's blob storage
-    write: (chunk) => void parts.push(new Blob([chunk as BlobPart])),
+    writeAt,
+    write: (chunk) => writeAt(parts.length, chunk),
     close: () => {
-      made = new Blob(parts, { type })
+      const inOrder = parts.sort((a, b) => a.at - b.at).map(({ blob }) => blob)
+      made = new Blob(inOrder, { type })
       parts = []
     },
     abort: () => {
@@ -63,7 +76,8 @@ export const opfsSink = async (directory: FileSystemDirectoryHandle, file: strin
   if ('createWritable' in target) {
     const direct = await target.createWritable()
     return {
-      write: (chunk) => direct.write(chunk as FileSystemWriteChunkType),
+      write: (chunk) => direct.write(unshared(chunk) as FileSystemWriteChunkType),
+      writeAt: (position, chunk) => direct.write({ type: 'write', position, data: unshared(chunk) as BufferSource }),
       close: () => direct.close(),
       abort: async () => {
         await direct.abort()
@@ -75,15 +89,19 @@ export const opfsSink = async (directory: FileSystemDirectoryHandle, file: strin
   const temporary = `${file}.${Date.now().toString(36)}.part`
   const handle = (await directory.getFileHandle(temporary, { create: true })) as FileSystemFileHandle & Movable
   const access = await (handle as unknown as { createSyncAccessHandle(): Promise<SyncAccess> }).createSyncAccessHandle()
-  let at = 0
+  const writeAt = (at: number, chunk: Uint8Array): void => {
+    for (let done = 0; done < chunk.byteLength; ) {
+      const n = access.write(chunk.subarray(done), { at: at + done })
+      if (n <= 0) throw new Error(`${file}: the browser wrote no more bytes; free some storage`)
+      done += n
+    }
+  }
+  let end = 0
   return {
+    writeAt,
     write: (chunk) => {
-      for (let done = 0; done < chunk.byteLength; ) {
-        const n = access.write(chunk.subarray(done), { at: at + done })
-        if (n <= 0) throw new Error(`${file}: the browser wrote no more bytes; free some storage`)
-        done += n
-      }
-      at += chunk.byteLength
+      writeAt(end, chunk)
+      end += chunk.byteLength
     },
     close: async () => {
       access.flush()

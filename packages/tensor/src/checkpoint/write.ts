@@ -77,12 +77,72 @@ const headerOf = (ordered: readonly TensorSource[], sizes: readonly number[], me
 const wrongLength = (tensor: string, dtype: Dtype, shape: readonly number[], got: string, want: number) =>
   new CheckpointError(`${got} bytes of data for ${dtype} ${show(shape)}, which needs ${want}`, { tensor })
 
-/** small pieces travel together */
-const PIECE = 1 << 20
+/** small pieces travel together: up to so many bytes */
+const TOGETHER = 1 << 20
+/** where each piece says where it goes, larger ones than this go at once */
+const SMALL = 1 << 16
+
+interface Piece {
+  readonly at: number
+  readonly bytes: Uint8Array
+}
+
+/** Pieces on their way to a sink, each at its place: the small ones are held until there are enough, and joined where they meet. */
+const placed = (sink: Sink): { put(at: number, bytes: Uint8Array): Promise<void>; flush(): Promise<void> } => {
+  const anywhere = sink.writeAt !== undefined
+  const most = anywhere ? SMALL : TOGETHER
+  const write = async ({ at, bytes }: Piece): Promise<void> => (anywhere ? sink.writeAt!(at, bytes) : sink.write(bytes))
+  let held: Piece[] = []
+  let size = 0
+  const flush = async (): Promise<void> => {
+    const runs = joined(held)
+    held = []
+    size = 0
+    if (anywhere) await Promise.all(runs.map(write))
+    else for (const run of runs) await write(run)
+  }
+  return {
+    flush,
+    put: async (at, bytes) => {
+      if (bytes.byteLength >= most) {
+        if (!anywhere) await flush()
+        await write({ at, bytes })
+      } else if (bytes.byteLength > 0) {
+        held.push({ at, bytes: new Uint8Array(bytes) }) // a producer may reuse its buffer
+        size += bytes.byteLength
+        if (size >= TOGETHER) await flush()
+      }
+    },
+  }
+}
+
+/** what follows upon each other as one */
+const joined = (pieces: readonly Piece[]): Piece[] => {
+  const runs: Piece[][] = []
+  let end = -1
+  for (const piece of [...pieces].sort((a, b) => a.at - b.at)) {
+    if (piece.at === end) runs.at(-1)!.push(piece)
+    else runs.push([piece])
+    end = piece.at + piece.bytes.byteLength
+  }
+  return runs.map((run) =>
+    run.length === 1
+      ? run[0]!
+      : {
+          at: run[0]!.at,
+          bytes: concat(
+            run.map(({ bytes }) => bytes),
+            run.reduce((n, { bytes }) => n + bytes.byteLength, 0),
+          ),
+        },
+  )
+}
 
 /**
  * Writes a safetensors file: the header from the declarations, then tensor after tensor, holding no more than one piece.
- * The sink is closed when all is written and aborted when anything fails.
+ * Tensors are asked for in the order of the file, or, where the sink takes pieces anywhere, in the order given: parts that
+ * are made together, and lie apart in the file, are then made once. The sink is closed when all is written and aborted when
+ * anything fails.
  * @throws CheckpointError for a malformed declaration, or data that is not as long as declared; what a producer throws
  */
 export const writeSafetensors = async (
@@ -93,29 +153,26 @@ export const writeSafetensors = async (
   try {
     const ordered = inOrder(tensors)
     const sizes = ordered.map(sizeOf)
-    await sink.write(headerOf(ordered, sizes, metadata))
-    let held: Uint8Array[] = []
-    let size = 0
-    const flush = async (): Promise<void> => {
-      if (held.length > 0) await sink.write(held.length === 1 ? held[0]! : concat(held, size))
-      held = []
-      size = 0
+    const header = headerOf(ordered, sizes, metadata)
+    const { put, flush } = placed(sink)
+    await put(0, header)
+    await flush() // a sink that cannot be written says so before anything is made
+    const places = new Map<TensorSource, { readonly start: number; readonly want: number }>()
+    let next = header.byteLength
+    for (const [i, tensor] of ordered.entries()) {
+      places.set(tensor, { start: next, want: sizes[i]! })
+      next += sizes[i]!
     }
-    for (const [i, { name, dtype, shape, data }] of ordered.entries()) {
-      const want = sizes[i]!
+    for (const tensor of sink.writeAt ? tensors : ordered) {
+      const { name, dtype, shape, data } = tensor
+      const { start, want } = places.get(tensor)!
       const made = typeof data === 'function' ? await data() : data
       let got = 0
       for await (const chunk of made instanceof Uint8Array ? [made] : made) {
+        const at = start + got
         got += chunk.byteLength
         if (got > want) throw wrongLength(name, dtype, shape, `${got} or more`, want)
-        if (chunk.byteLength >= PIECE) {
-          await flush()
-          await sink.write(chunk)
-        } else if (chunk.byteLength > 0) {
-          held.push(chunk.slice()) // a producer may reuse its buffer
-          size += chunk.byteLength
-          if (size >= PIECE) await flush()
-        }
+        await put(at, chunk)
       }
       if (got !== want) throw wrongLength(name, dtype, shape, String(got), want)
     }
