@@ -32,7 +32,11 @@ export interface Call {
 /** the options that several commands share, worded once */
 export const SHARED = {
   backend: { value: 'webgpu|wasm|cpu', help: 'where to compute; the fastest that works by default' },
-  adapter: { value: 'DIR', many: true, help: 'an adapter to put on the model; may be repeated' },
+  adapter: {
+    value: 'DIR',
+    many: true,
+    help: 'an adapter to put on the model, a folder, a ComPEFT file or a GGUF LoRA; may be repeated',
+  },
   json: { help: 'print JSON' },
 } as const satisfies Record<string, Option>
 

@@ -29,13 +29,13 @@ import {
   type WeightReader,
 } from '@weftjs/model'
 import { openModel } from '@weftjs/model/node'
-import { compeftFolder, fromHalf, fromPacked, ggufFolder, isCompeft } from '@weftjs/quant'
-import type { Network, Params, Rng } from '@weftjs/spec'
+import { compeftFolder, fromHalf, fromPacked, ggufAdapterFolder, ggufFolder, isCompeft } from '@weftjs/quant'
+import type { Config, Network, Params, Rng } from '@weftjs/spec'
 import { bytesOf, rng, selectParams } from '@weftjs/tensor'
 import type { Folder } from '@weftjs/tensor/checkpoint'
 import { fromFile, nodeFolder } from '@weftjs/tensor/checkpoint/file'
 import { loadMethod } from './adapters.ts'
-import { Failure } from './fail.ts'
+import { Failure, usage } from './fail.ts'
 import { size, status, statusDone } from './terminal.ts'
 
 /** The folder behind MODEL: `mini`, a GGUF file, a folder on disk, or a name on the hub. */
@@ -47,6 +47,31 @@ export const openFolder = async (model: string): Promise<Folder> => {
   })
   statusDone()
   return folder
+}
+
+/** config.json of MODEL, with the name that it was asked for by */
+export const configOf = async (model: string): Promise<Config> => {
+  const folder = await openFolder(model)
+  return { ...(JSON.parse(await folder.text('config.json')) as Config), _name_or_path: model }
+}
+
+/**
+ * The model that an adapter is for: the one that is given, or the one that its config names.
+ * @throws Failure where there is none, or it is not here
+ */
+export const modelNamed = async (
+  path: string,
+  named: string | null | undefined,
+  given: string | undefined,
+): Promise<string> => {
+  const model = given ?? named ?? undefined
+  if (model === undefined)
+    throw usage(`${path}: its config names no model; say on which it was trained with --model MODEL`)
+  if (given === undefined && model !== 'mini' && !/^[\w-][\w.-]*\/[\w.-]+$/.test(model))
+    await stat(model).catch(() => {
+      throw new Failure(`${path}: its config names the model ${model}, which is not here; give --model MODEL`)
+    })
+  return model
 }
 
 /** A model's network, with progress; quantized folders are read as they are, and 16-bit ones where it is asked for. */
@@ -76,29 +101,53 @@ export const PACKAGE = 'weft_package'
 
 const isFile = async (path: string): Promise<boolean> => Boolean((await stat(path).catch(() => undefined))?.isFile())
 
-/** Is this a file of ComPEFT? Its first bytes tell. */
-export const isCompeftFile = async (path: string): Promise<boolean> => {
-  if (!(await isFile(path))) return false
+/** what a file begins with; nothing of a folder */
+const beginning = async (path: string): Promise<Uint8Array> => {
+  if (!(await isFile(path))) return new Uint8Array(0)
   const source = await fromFile(path)
   try {
-    return isCompeft(await source.read(0, Math.min(4, source.size)))
+    return (await source.read(0, Math.min(4, source.size))).slice()
   } finally {
     await source.close?.()
   }
 }
 
+/** Is this a file of ComPEFT? Its first bytes tell. */
+export const isCompeftFile = async (path: string): Promise<boolean> => isCompeft(await beginning(path))
+
+/** Is this a GGUF file, of a model or of a LoRA? */
+export const isGgufFile = async (path: string): Promise<boolean> =>
+  new TextDecoder().decode(await beginning(path)) === 'GGUF'
+
 /** of a file that is one of ComPEFT: its bytes */
 export const compeftIn = async (path: string): Promise<Uint8Array | undefined> =>
   (await isCompeftFile(path)) ? readFile(path) : undefined
 
-/** An adapter's files: those of its folder, or what a ComPEFT file holds. */
-export const adapterFolder = async (path: string): Promise<Folder> => {
+/** a GGUF LoRA as a folder */
+const ggufLora = async (path: string, config: Config | undefined): Promise<Folder> => {
+  try {
+    return await ggufAdapterFolder(() => fromFile(path), config ? { config } : {})
+  } catch (error) {
+    throw new Failure(
+      (error as Error).message
+        .replace("pass its config.json as 'config'", `weft convert ${path} DIR --to peft --model MODEL puts them in it`)
+        .replace('a model is opened by ggufFolder', 'name one, and not a model'),
+    )
+  }
+}
+
+/**
+ * An adapter's files: those of its folder, or what a ComPEFT file or a GGUF LoRA holds.
+ * @param config of the model: rows of q and k of a GGUF LoRA lie by its heads, which not every file says
+ */
+export const adapterFolder = async (path: string, config?: Config): Promise<Folder> => {
+  if (await isGgufFile(path)) return ggufLora(path, config)
   const data = await compeftIn(path)
   return data ? compeftFolder(data, { file: path }) : nodeFolder(path)
 }
 
 /**
- * What is behind `--adapter`: each the folder of an adapter, one whose folders are, or a ComPEFT file.
+ * What is behind `--adapter`: each the folder of an adapter, one whose folders are, a ComPEFT file, or a GGUF LoRA.
  * @throws Failure for another
  */
 export const adapterFolders = async (paths: readonly string[]): Promise<string[]> => {
@@ -106,13 +155,13 @@ export const adapterFolders = async (paths: readonly string[]): Promise<string[]
   for (const path of paths) {
     const isAdapter = async (p: string): Promise<boolean> =>
       Boolean(await stat(join(p, PEFT_CONFIG)).catch(() => undefined))
-    if ((await isAdapter(path)) || (await isCompeftFile(path))) {
+    if ((await isAdapter(path)) || (await isCompeftFile(path)) || (await isGgufFile(path))) {
       found.push(path)
       continue
     }
     const entries = await readdir(path, { withFileTypes: true }).catch((error: { code?: string }) => {
       throw new Failure(
-        `${path}: ${error.code === 'ENOTDIR' ? 'a file that is no ComPEFT one, not the folder of an adapter; name the folder' : 'there is no such adapter; check the path'}`,
+        `${path}: ${error.code === 'ENOTDIR' ? 'a file that is no ComPEFT one and no GGUF LoRA; name the folder of an adapter' : 'there is no such adapter; check the path'}`,
       )
     })
     const inner: string[] = []
@@ -172,7 +221,7 @@ export const openAdapters = async (
   })[] = []
   let base = network
   for (const path of folders) {
-    const folder = await adapterFolder(path)
+    const folder = await adapterFolder(path, network.config.source)
     const formats = await formatsFor(path, folder)
     const config = await readPeftConfig(folder, formats)
     base = await peftBase(folder, config, base, {

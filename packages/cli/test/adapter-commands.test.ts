@@ -77,7 +77,7 @@ describe('combine, convert, extract', () => {
     [
       ['convert', peft('lora-qv'), 'o', '--to', 'dora', '--rank', '2'],
       2,
-      "--to must be one of lora, compeft, peft, moe, found 'dora'",
+      "--to must be one of lora, compeft, peft, gguf, moe, found 'dora'",
     ],
     [
       ['convert', peft('lora-qv'), 'o', '--rank', '2'],

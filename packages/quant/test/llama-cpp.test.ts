@@ -164,25 +164,30 @@ const ROWS = [
   [0, 324, 800, 1366],
 ]
 
-/** an adapter of other ranks and scales in each kind of module */
-const loraModules = (): LoraModule[] => {
-  const shapes: Record<string, readonly [number, number]> = {
-    'self_attn.q_proj': [256, 256],
-    'self_attn.k_proj': [128, 256],
-    'self_attn.v_proj': [128, 256],
-    'mlp.down_proj': [256, 640],
-  }
-  return [0, 1, 2, 3].flatMap((layer) =>
-    Object.entries(shapes).map(([path, [out, input]], i): LoraModule => {
-      const rank = 2 + i
-      const module = `model.layers.${layer}.${path}`
-      const values = (part: string, n: number, std: number): Float32Array =>
-        rng(9).fork(`${module}.${part}`).normal([n], std).dataSync() as Float32Array
-      const [a, b] = [values('a', rank * input, 0.06), values('b', out * rank, 0.12)]
-      return { module, rank, a, b, in: input, out, scale: 0.5 + i / 4 }
-    }),
-  )
+type Shapes = Readonly<Record<string, readonly [out: number, input: number]>>
+const LINEAR: Shapes = {
+  'self_attn.q_proj': [256, 256],
+  'self_attn.k_proj': [128, 256],
+  'self_attn.v_proj': [128, 256],
+  'mlp.down_proj': [256, 640],
 }
+/** of a model whose embedding is not its head; A of the table is [r, vocabulary] */
+const TABLES: Shapes = { 'model.embed_tokens': [64, 4096], lm_head: [4096, 64] }
+/** an adapter of other ranks and scales in each kind of module */
+const loraModules = (shapes: Shapes, louder = 1): LoraModule[] =>
+  Object.entries(shapes).map(([module, [out, input]], i): LoraModule => {
+    const rank = 2 + (i % 4)
+    const values = (part: string, n: number, std: number): Float32Array =>
+      rng(9).fork(`${module}.${part}`).normal([n], std).dataSync() as Float32Array
+    const [a, b] = [values('a', rank * input, 0.06 * louder), values('b', out * rank, 0.12 * louder)]
+    return { module, rank, a, b, in: input, out, scale: 0.5 + (i % 4) / 4 }
+  })
+const miniModules = (): LoraModule[] =>
+  loraModules(
+    Object.fromEntries(
+      [0, 1, 2, 3].flatMap((n) => Object.entries(LINEAR).map(([path, s]) => [`model.layers.${n}.${path}`, s])),
+    ),
+  )
 
 describe.skipIf(!installed)('in llama.cpp (skipped unless `node tools/llama-cpp.mjs install` was run)', () => {
   let folder = ''
@@ -211,8 +216,11 @@ describe.skipIf(!installed)('in llama.cpp (skipped unless `node tools/llama-cpp.
     for (const [name, config] of Object.entries(FAMILIES))
       jobs.push({ name, model: await save(name, randomNetwork(config), 'F32'), prompts: ROWS, tokens: TOKENS })
     const config = checkpointOf(network, {}).config
-    await writeGguf(await fileSink(pathOf('lora')), ggufAdapter({ config, modules: loraModules() }))
+    await writeGguf(await fileSink(pathOf('lora')), ggufAdapter({ config, modules: miniModules() }))
     jobs.push({ name: 'lora', model: pathOf('F32'), lora: pathOf('lora'), prompts: PROMPTS, tokens: TOKENS })
+    const tables = checkpointOf(randomNetwork(FAMILIES['llama']!), {}).config
+    await writeGguf(await fileSink(pathOf('tables')), ggufAdapter({ config: tables, modules: loraModules(TABLES, 3) }))
+    jobs.push({ name: 'tables', model: pathOf('llama'), lora: pathOf('tables'), prompts: ROWS, tokens: TOKENS })
     const pieces = fixtureFolder('tokenizers/metaspace')
     const small = initNetwork(
       { ...sizes, model_type: 'llama', vocab_size: (await loadTokenizer(pieces)).vocabulary },
@@ -257,17 +265,29 @@ describe.skipIf(!installed)('in llama.cpp (skipped unless `node tools/llama-cpp.
     }
   })
 
-  it('a GGUF LoRA does what the adapter does here', async () => {
-    const { config } = checkpointOf(network, {})
-    const peft = await ggufAdapterFolder(() => fromFile(pathOf('lora')), { config })
-    const start = fromPeft(await readPeftConfig(peft), network, sitesOf(network))
+  /** a network with the adapter of a GGUF file, which says its heads itself */
+  const tunedBy = async (base: Network<TransformerConfig>, lora: string): Promise<readonly [Tuned, Params]> => {
+    const peft = await ggufAdapterFolder(() => fromFile(pathOf(lora)))
+    const start = fromPeft(await readPeftConfig(peft), base, sitesOf(base))
     const tuned = attach(start.network, start.attachments, rng(1), start.options)
-    const { params } = await loadPeft(peft, tuned)
+    return [tuned, (await loadPeft(peft, tuned)).params]
+  }
+
+  it('a GGUF LoRA does what the adapter does here', async () => {
+    const [tuned, params] = await tunedBy(network, 'lora')
     const ours = await loadTokenizer(miniFolder())
     const found = answers.get('lora')!.map((a) => a.out)
     expect(found).not.toEqual(answers.get('F32')!.map((a) => a.out))
     for (const [i, prompt] of PROMPTS.entries())
       expect(found[i], prompt).toEqual(await greedy(tuned, ours.encode(prompt), ours.ends, params))
+  })
+
+  it('a GGUF LoRA of the embedding and of the head, too', async () => {
+    const [tuned, params] = await tunedBy(randomNetwork(FAMILIES['llama']!), 'tables')
+    const found = answers.get('tables')!.map((a) => a.out)
+    expect(found).not.toEqual(answers.get('llama')!.map((a) => a.out))
+    for (const [i, row] of ROWS.entries())
+      expect(found[i], `prompt ${i}`).toEqual(await greedy(tuned, row, [1, 4], params))
   })
 
   it("SentencePiece's pieces cut texts as here", async () => {

@@ -1,13 +1,12 @@
 import { mkdir, stat } from 'node:fs/promises'
 import { basename, dirname, join, resolve } from 'node:path'
-import { PEFT_CONFIG, PEFT_TENSORS } from '@weftjs/lora'
-import { compeftAdapter, compeftFolder, readCompeft, type TernaryVector } from '@weftjs/quant'
-import { nodeFolder } from '@weftjs/tensor/checkpoint/file'
+import { PEFT_TENSORS } from '@weftjs/lora'
+import { compeftAdapter, readCompeft, type TernaryVector } from '@weftjs/quant'
 import { startBackend } from '../backends.ts'
 import type { Call } from '../command.ts'
 import { Failure, usage } from '../fail.ts'
 import { writeBytes } from '../files.ts'
-import { adapterFolders, compeftIn, isCompeftFile } from '../models.ts'
+import { adapterFolder, adapterFolders, isCompeftFile, isGgufFile } from '../models.ts'
 import { print, printJson, size } from '../terminal.ts'
 
 const MAGNITUDES = ['std', 'mean', 'own'] as const
@@ -32,8 +31,9 @@ export const convertToCompeft = async ({ args: [path, out], text, number, flag }
   if (await isCompeftFile(folders[0]!))
     throw new Failure(`${path}: is a ComPEFT file already; --to peft makes it a folder`)
   await startBackend(text('backend') ?? 'cpu')
-  const folder = nodeFolder(folders[0]!)
-  const before = (await stat(join(folders[0]!, PEFT_TENSORS)).catch(() => undefined))?.size
+  const folder = await adapterFolder(folders[0]!)
+  const file = (await isGgufFile(folders[0]!)) ? folders[0]! : join(folders[0]!, PEFT_TENSORS)
+  const before = (await stat(file).catch(() => undefined))?.size
   const data = await compeftAdapter(folder, {
     ...(keep !== undefined && { keep }),
     ...(alpha !== undefined && { alpha }),
@@ -47,34 +47,6 @@ export const convertToCompeft = async ({ args: [path, out], text, number, flag }
     print(
       `${out}: ${kept.toLocaleString('en')} of ${numbers.toLocaleString('en')} numbers kept; ${before === undefined ? '' : `${size(before)} -> `}${size(data.length)}`,
     )
-  return 0
-}
-
-/** a ComPEFT file as a PEFT folder again */
-export const convertToPeft = async ({ args: [path, out], text, flag }: Call): Promise<number> => {
-  const data = await compeftIn(path!)
-  if (!data) {
-    const found = await stat(path!).catch(() => undefined)
-    throw new Failure(
-      found?.isDirectory()
-        ? `${path}: a folder, and --to peft makes one of a ComPEFT file; name that`
-        : `${path}: ${found ? 'does not begin with CPFT; it is no ComPEFT file' : 'there is no such file; check the path'}`,
-    )
-  }
-  await startBackend(text('backend') ?? 'cpu')
-  const folder = compeftFolder(data, { file: path! })
-  const target = resolve(out!)
-  if ((await stat(target).catch(() => undefined))?.isFile())
-    throw new Failure(`${out}: a file, and a folder is written; choose another name`)
-  await mkdir(target, { recursive: true })
-  const files = [PEFT_TENSORS, PEFT_CONFIG]
-  for (const file of files) {
-    const source = await folder.open(file)
-    await writeBytes(join(target, file), await source.read(0, source.size))
-  }
-  const { length: numbers } = readCompeft(data, { file: path! }).ternary
-  if (flag('json')) printJson({ out, numbers, files })
-  else print(`${out}: ${files.join(', ')}; ${numbers.toLocaleString('en')} numbers`)
   return 0
 }
 

@@ -1,4 +1,3 @@
-import { stat } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { readPeftConfig, toLora } from '@weftjs/lora'
 import { rng } from '@weftjs/tensor'
@@ -6,7 +5,15 @@ import { nodeFolder } from '@weftjs/tensor/checkpoint/file'
 import { startBackend } from '../backends.ts'
 import type { Call } from '../command.ts'
 import { Failure, usage } from '../fail.ts'
-import { adapterFolder, adapterFolders, openAdapters, openFolder, openNetwork } from '../models.ts'
+import {
+  adapterFolder,
+  adapterFolders,
+  configOf,
+  modelNamed,
+  openAdapters,
+  openFolder,
+  openNetwork,
+} from '../models.ts'
 import { guardOut } from '../out.ts'
 import { sizeOf, told, writeLora } from '../ready.ts'
 import { counted, print, printJson, status, statusDone } from '../terminal.ts'
@@ -14,21 +21,25 @@ import { counted, print, printJson, status, statusDone } from '../terminal.ts'
 const TARGETS: Readonly<Record<string, (call: Call) => Promise<number>>> = {
   lora: (call) => convertToLora(call),
   compeft: async (call) => (await import('./compeft.ts')).convertToCompeft(call),
-  peft: async (call) => (await import('./compeft.ts')).convertToPeft(call),
+  peft: async (call) => (await import('./peft.ts')).convertToPeft(call),
+  gguf: async (call) => (await import('./gguf-lora.ts')).convertToGguf(call),
   moe: async (call) => (await import('./moe.ts')).convertToMoe(call),
 }
-/** which options belong to another target */
-const ONLY: Readonly<Record<string, string>> = {
-  ...{ rank: 'lora', variance: 'lora', model: 'lora' },
-  ...{ keep: 'compeft', alpha: 'compeft', magnitude: 'compeft' },
-  ...{ experts: 'moe', top: 'moe', seed: 'moe' },
+/** the target that the ending of OUT names */
+const ENDINGS: Readonly<Record<string, string>> = { '.gguf': 'gguf', '.cpft': 'compeft' }
+/** which targets an option is for */
+const ONLY: Readonly<Record<string, readonly string[]>> = {
+  ...{ rank: ['lora'], variance: ['lora'], model: ['lora', 'peft', 'gguf'], dtype: ['gguf'] },
+  ...{ keep: ['compeft'], alpha: ['compeft'], magnitude: ['compeft'] },
+  ...{ experts: ['moe'], top: ['moe'], seed: ['moe'] },
 }
 
 export const convert = async (call: Call): Promise<number> => {
-  const to = call.text('to') ?? 'lora'
+  const ending = Object.keys(ENDINGS).find((end) => call.args[1]!.endsWith(end))
+  const to = call.text('to') ?? (ending === undefined ? 'lora' : ENDINGS[ending]!)
   if (!Object.hasOwn(TARGETS, to)) throw usage(`--to must be one of ${Object.keys(TARGETS).join(', ')}, found '${to}'`)
-  const odd = Object.keys(ONLY).find((o) => ONLY[o] !== to && call.text(o) !== undefined)
-  if (odd !== undefined) throw usage(`--${odd} is for --to ${ONLY[odd]}, found --to ${to}; leave it out`)
+  const odd = Object.keys(ONLY).find((o) => !ONLY[o]!.includes(to) && call.text(o) !== undefined)
+  if (odd !== undefined) throw usage(`--${odd} is for --to ${ONLY[odd]!.join(', ')}, found --to ${to}; leave it out`)
   return TARGETS[to]!(call)
 }
 
@@ -41,15 +52,12 @@ const convertToLora = async (call: Call): Promise<number> => {
   const size = sizeOf(call, 'convert')
   const folders = await adapterFolders([path!])
   for (const folder of folders) await guardOut(resolve(out!), nodeFolder(folder))
-  const config = await readPeftConfig(await adapterFolder(folders[0]!))
+  const given = text('model')
+  const config = await readPeftConfig(
+    await adapterFolder(folders[0]!, given === undefined ? undefined : await configOf(given)),
+  )
   const named = config.base_model_name_or_path ?? undefined
-  const model = text('model') ?? named
-  if (model === undefined)
-    throw usage(`${path}: its config names no model; say on which it was trained with --model MODEL`)
-  if (text('model') === undefined && model !== 'mini' && !/^[\w-][\w.-]*\/[\w.-]+$/.test(model))
-    await stat(model).catch(() => {
-      throw new Failure(`${path}: its config names the model ${model}, which is not here; give --model MODEL`)
-    })
+  const model = await modelNamed(path!, named, given)
   await startBackend(text('backend'))
   const network = await openNetwork(await openFolder(model))
   const { tuned, params } = await openAdapters(network, folders, rng(0))

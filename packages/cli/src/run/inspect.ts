@@ -8,7 +8,7 @@ import { type Checkpoint, type Folder, openCheckpoint, openSafetensors } from '@
 import { fromFile, nodeFolder } from '@weftjs/tensor/checkpoint/file'
 import type { Call } from '../command.ts'
 import { Failure } from '../fail.ts'
-import { compeftIn, openFolder } from '../models.ts'
+import { compeftIn, isGgufFile, openFolder } from '../models.ts'
 import { print, printJson, size } from '../terminal.ts'
 import { tallyOf } from './compeft.ts'
 
@@ -105,8 +105,10 @@ const ofGguf = async (path: string): Promise<Report> => {
         : typeof value === 'string'
           ? value
           : String(value)
+    const adapter = file.metadata.get('general.type')?.value === 'adapter'
     return {
-      ...{ kind: 'model', name: basename(path), dtypes, tensors },
+      ...{ kind: adapter ? 'adapter' : 'model', name: basename(path), dtypes, tensors },
+      ...(adapter && file.metadata.get('adapter.type')?.value === 'lora' && { method: 'lora' }),
       parameters: tensors.reduce((n, t) => n + t.shape.reduce((p, d) => p * d, 1), 0),
       bytes: tensors.reduce((n, t) => n + t.bytes, 0),
       metadata: Object.fromEntries([...file.metadata].map(([key, { value }]) => [key, said(value)])),
@@ -144,7 +146,7 @@ const configIn = (about: string, path: string): Config => {
 
 export const inspect = async ({ args: [where], flag }: Call): Promise<number> => {
   const found = where === 'mini' ? undefined : await stat(where!).catch(() => undefined)
-  const gguf = found?.isFile() && where!.endsWith('.gguf')
+  const gguf = found?.isFile() && (where!.endsWith('.gguf') || (await isGgufFile(where!)))
   const compeft = gguf || !found ? undefined : await compeftIn(where!)
   if (found?.isFile() && !gguf && !compeft && !where!.endsWith('.safetensors') && !where!.endsWith('.index.json'))
     throw new Failure(
