@@ -109,7 +109,7 @@ export const quantize = async <N extends Network<object>>(
 const STAGES: readonly RegExp[] = [/\.attn\.(q|k|v|qkv)$/, /\.attn\./, /\.(router|gate|up)$/]
 
 /** names by block, and in it by stage, as the network runs them: what comes before the blocks, these, what comes after */
-const stagesOf = (names: readonly string[]): (readonly string[])[] => {
+export const stagesOf = (names: readonly string[]): (readonly string[])[] => {
   const stages = new Map<string, { block: number; stage: number; names: string[] }>()
   for (const name of names) {
     const number = /^blocks\.(\d+)/.exec(name)?.[1]

@@ -1,16 +1,18 @@
 import type { Codec, Seen, Tensor2D } from '@weftjs/spec'
-import { cpu, matMul, memory, mul, rng, sub, sum } from '@weftjs/tensor'
+import { cpu, matMul, memory, mul, rng, sub, sum, tensor2d, tidy } from '@weftjs/tensor'
 import { tinyLlama } from '@weftjs/testkit'
 import fc from 'fast-check'
 import { beforeAll, describe, expect, it } from 'vitest'
 import {
   affine,
   bitsPerWeight,
+  gptq,
   int8,
   mixed,
   mostSensitive,
   nf4,
   quantize,
+  type See,
   type Sensitivity,
   sensitivity,
 } from '../src/index.ts'
@@ -57,6 +59,88 @@ describe('sensitivity', () => {
     )
     await expect(sensitivity(network, two, { at: AT, by: 'fisher', seen: { [name]: seen } })).rejects.toThrow(
       'blocks.0.mlp.gate: no gradient was seen there',
+    )
+  })
+  it('and where inputs go together, errors that make each other good cost little', async () => {
+    const network = tinyLlama(rng(1))
+    const name = 'blocks.0.mlp.up'
+    const w = network.weights[name]!.dense()
+    const [out, n] = w.shape
+    const fisher = rng(3).uniform([out, n]) as Tensor2D
+    // inputs of which some do as their neighbours do, and one is never there
+    const x = tensor2d(
+      rng(2)
+        .normal([40, n])
+        .dataSync()
+        .map((v, i, all) => (i % n === 5 ? 0 : i % 2 ? v + 0.9 * all[i - 1]! : v)),
+      [40, n],
+    )
+    const moment = mul(matMul(x, x, true), 1 / 40) as Tensor2D
+    const both: Seen = { rows: 40, batches: 1, get: (s) => (s === 'fisher' ? fisher : moment) }
+    const asked: unknown[] = []
+    const see: See = async (net, names, _, statistics) => {
+      expect(net).toBe(network)
+      asked.push(names, statistics)
+      return Object.fromEntries(names.map((key) => [key, both]))
+    }
+    const d = Array.from(sub(two.decode(two.encode(w), w.shape), w).dataSync())
+    const [F, M] = [fisher.dataSync(), moment.dataSync()]
+    const correlation = (i: number, j: number): number => {
+      const size = Math.sqrt(M[i * n + i]! * M[j * n + j]!)
+      return size && M[i * n + j]! / size
+    }
+    let wanted = 0
+    for (let r = 0; r < out; r++)
+      for (let i = 0; i < n; i++)
+        for (let j = 0; j < n; j++) {
+          const [a, b] = [r * n + i, r * n + j]
+          wanted += (Math.sqrt(F[a]! * F[b]!) * d[a]! * d[b]! * correlation(i, j)) / 2
+        }
+    const [found] = await sensitivity(network, two, { at: name, by: 'fisher', see })
+    expect(found!.loss / wanted).toBeCloseTo(1, 4)
+    expect(asked).toEqual([[name], ['moment', 'fisher']])
+    // GPTQ makes its errors good by later inputs, and is told by that from rounding on the same grid
+    const solved = gptq({ bits: 2, group: 8, symmetric: false }) as Codec
+    const diagonal = await sensitivity(network, [two, solved], { at: name, by: 'fisher', seen: { [name]: both } })
+    const whole = await sensitivity(network, [two, solved], { at: name, by: 'fisher', see })
+    const share = ([plain, other]: readonly Sensitivity[]): number => other!.loss / plain!.loss
+    expect(share(whole)).toBeLessThan(0.8 * share(diagonal))
+    expect(share(whole)).toBeLessThan(1)
+  })
+  it('shows codecs that calibrate what their matrices read, a stage at a time', async () => {
+    const network = tinyLlama(rng(1))
+    const solved = gptq({ bits: 2, group: 8 }) as Codec
+    const stages: (readonly string[])[] = []
+    const see: See = async (_, names) => {
+      stages.push(names)
+      return Object.fromEntries(
+        names.map((name) => {
+          const n = network.weights[name]!.shape[1]
+          const moment = tidy(() => {
+            const x = rng(7).fork(name).normal([60, n])
+            return mul(matMul(x, x, true), 1 / 60)
+          })
+          return [name, { rows: 60, batches: 1, get: () => moment } satisfies Seen]
+        }),
+      )
+    }
+    const before = memory().numTensors
+    const found = await sensitivity(network, [four, solved], { see, by: 'moment' })
+    expect(memory().numTensors - before).toBe(14) // what this `see` makes is its own
+    expect(stages.map((s) => s.length)).toEqual([3, 1, 2, 1, 3, 1, 2, 1])
+    expect(found.filter((f) => f.codec === solved)).toHaveLength(14)
+    // one that asks for nothing is not shown anything
+    await sensitivity(network, four, { see, at: AT })
+    expect(stages).toHaveLength(8)
+    const choose = mixed({ measured: found, bits: 7 })
+    expect(new Set(choose.table.map((t) => t.codec)).size).toBe(2)
+    const small = await quantize(network, choose, { see })
+    for (const { name, codec } of choose.table) expect(small.weights[name]!.codec).toBe(codec)
+    await expect(sensitivity(network, solved, { at: AT })).rejects.toThrow(
+      'blocks.0.mlp.gate: gptq looks at what the layer reads (moment); give "see"',
+    )
+    await expect(sensitivity(network, solved, { at: AT, see: async () => ({}) })).rejects.toThrow(
+      'blocks.0.mlp.gate: the calibration pass did not reach it',
     )
   })
   it('or whatever a measure says of a network with that matrix packed, less what it says of the whole', async () => {

@@ -1,9 +1,10 @@
-import type { Codec, Network, Seen, Tensor, Tensor2D, Weight } from '@weftjs/spec'
-import { matMul, mul, sub, sum, tidy } from '@weftjs/tensor'
+import type { Codec, Network, Seen, Weight } from '@weftjs/spec'
 import { matchNames } from '@weftjs/weight'
 import { bitsPerWeight } from '../kernels/layout.ts'
 import { packedAlone } from '../kernels/packed-alone.ts'
-import type { Which } from '../quantize.ts'
+import { type See, stagesOf, type Which } from '../quantize.ts'
+import { errorOf } from './error.ts'
+import { seenIn } from './sight.ts'
 
 /** What a matrix loses in a format. */
 export interface Sensitivity {
@@ -28,8 +29,15 @@ export interface SensitivityOptions<N> {
   /** what a calibration pass saw: for codecs that calibrate, and what weighs errors */
   readonly seen?: Readonly<Record<string, Seen>>
   /**
-   * What of `seen` weighs an error: `moment` makes it one of the outputs, which counts every output alike; `fisher` makes it
-   * ½ Σ F ⊙ (Q − W)², in proportion to which the loss rises to second order: one backward pass says almost what `measure` does.
+   * What codecs that calibrate look at, and what weighs errors: asked before each stage of a block is measured, with the
+   * network as it is given, so that the statistics of one stage are held at a time. `seeing(batches)` of @weftjs/model does it.
+   */
+  readonly see?: See
+  /**
+   * What weighs an error: `moment` (where `seen` holds a matrix) makes it one of the outputs, which counts every output
+   * alike; `fisher` makes it ½ Σ F ⊙ (Q − W)², in proportion to which the loss rises to second order: one backward pass says
+   * almost what `measure` does. With `see` it knows from E[x·xᵀ] as well which inputs go together: GPTQ lets errors grow
+   * that make each other good.
    */
   readonly by?: 'moment' | 'fisher'
   /** errors as a share of what the matrix gives, or would lose if it were gone; times `weights`, shares add up over matrices */
@@ -39,36 +47,6 @@ export interface SensitivityOptions<N> {
 }
 
 const test = (which: Which): ((name: string) => boolean) => (typeof which === 'function' ? which : matchNames(which))
-
-type By = NonNullable<SensitivityOptions<Network<object>>['by']>
-
-/**
- * E‖(Q − W)·x‖²/out, from E[x·xᵀ] where it was seen, or ½ Σ F ⊙ (Q − W)², else mean (Q − W)²; relative to the same of W if
- * asked
- */
-const errorOf = async (
-  weight: Weight,
-  trial: Weight,
-  seen: Seen | undefined,
-  by: By,
-  relative: boolean,
-): Promise<number> => {
-  const weights = seen && (seen.get(by) as Tensor2D) // [in, in] or [out, in]
-  const weighed = (m: Tensor): Tensor => (!weights ? m : by === 'moment' ? matMul(m, weights) : mul(m, weights))
-  const size = async (of: () => Tensor): Promise<number> => {
-    const found = tidy(() => {
-      const m = of()
-      return sum(mul(weighed(m), m))
-    })
-    const [value] = await found.data()
-    found.dispose()
-    return value!
-  }
-  const lost = await size(() => sub(trial.dense(), weight.dense()))
-  const [out, input] = weight.shape
-  if (relative) return lost / ((await size(() => weight.dense())) || 1)
-  return lost / (!weights ? out * input : by === 'moment' ? out : 2)
-}
 
 /** why the format does not take a matrix of this shape; nothing where it does */
 const refusal = (codec: Codec<any>, shape: readonly [number, number]): string | undefined => {
@@ -90,16 +68,7 @@ export const sensitivity = async <N extends Network<object>>(
   candidates: Codec<any> | readonly Codec<any>[],
   options: SensitivityOptions<N> = {},
 ): Promise<readonly Sensitivity[]> => {
-  const {
-    at = 'blocks.**',
-    skip = [],
-    measure,
-    seen = {},
-    by = 'moment',
-    relative = false,
-    signal,
-    onProgress,
-  } = options
+  const { at = 'blocks.**', skip = [], measure, seen = {}, see, by, relative = false, signal, onProgress } = options
   const codecs: readonly Codec<any>[] = 'encode' in candidates ? [candidates] : candidates
   const [wanted, unwanted] = [test(at), test(skip)]
   const names = Object.keys(network.weights).filter((n) => wanted(n) && !unwanted(n))
@@ -107,7 +76,7 @@ export const sensitivity = async <N extends Network<object>>(
     throw new Error(
       `sensitivity: ${names.length} weights match and ${codecs.length} codecs are given; both must be some`,
     )
-  const unseen = by === 'fisher' && !measure ? names.find((n) => !seen[n]) : undefined
+  const unseen = by === 'fisher' && !measure && !see ? names.find((n) => !seen[n]) : undefined
   if (unseen !== undefined)
     throw new Error(`${unseen}: no gradient was seen there; gather 'fisher' from data that reach it, or "skip" it`)
   const asked = async (net: N, name?: string): Promise<number> => {
@@ -117,28 +86,37 @@ export const sensitivity = async <N extends Network<object>>(
   }
   const before = measure ? await asked(network) : 0
   const found: Sensitivity[] = []
-  let pairs = 0
-  for (const name of names) {
-    const weight = network.weights[name]!
-    const able = codecs.filter((c) => refusal(c, weight.shape) === undefined)
-    if (!able.length)
-      throw new Error(
-        `${name}: none of ${[...new Set(codecs.map((c) => c.name))].join(', ')} takes [${weight.shape}] (${refusal(codecs[0]!, weight.shape)}); add one that does, or leave it out by "at" or "skip"`,
-      )
-    for (const codec of able) {
-      signal?.throwIfAborted()
-      const trial = await packedAlone(codec, weight, seen[name])
-      try {
-        const bits = bitsPerWeight(codec, weight.shape) ?? countOf(trial)
-        const loss = measure
-          ? (await asked({ ...network, weights: { ...network.weights, [name]: trial } }, name)) - before
-          : await errorOf(weight, trial, seen[name], by, relative)
-        found.push({ name, codec, loss, bits, weights: weight.shape[0] * weight.shape[1] })
-      } finally {
-        for (const t of Object.values(trial.parts)) t.dispose()
+  let done = 0
+  const ableOf = (name: string): readonly Codec<any>[] => {
+    const { shape } = network.weights[name]!
+    const able = codecs.filter((c) => refusal(c, shape) === undefined)
+    if (able.length) return able
+    throw new Error(
+      `${name}: none of ${[...new Set(codecs.map((c) => c.name))].join(', ')} takes [${shape}] (${refusal(codecs[0]!, shape)}); add one that does, or leave it out by "at" or "skip"`,
+    )
+  }
+  for (const stage of stagesOf(names)) {
+    signal?.throwIfAborted()
+    const pairs = stage.map((name) => [name, ableOf(name)] as const)
+    const sight = await seenIn(network, pairs, { seen, see, by: measure ? undefined : by })
+    for (const [name, able] of pairs) {
+      const weight = network.weights[name]!
+      const { known, weighed } = sight(name)
+      for (const codec of able) {
+        signal?.throwIfAborted()
+        const trial = await packedAlone(codec, weight, known)
+        try {
+          const bits = bitsPerWeight(codec, weight.shape) ?? countOf(trial)
+          const loss = measure
+            ? (await asked({ ...network, weights: { ...network.weights, [name]: trial } }, name)) - before
+            : await errorOf(weight, trial, weighed, relative)
+          found.push({ name, codec, loss, bits, weights: weight.shape[0] * weight.shape[1] })
+        } finally {
+          for (const t of Object.values(trial.parts)) t.dispose()
+        }
+        onProgress?.({ name, pairs: ++done, of: names.length * codecs.length })
+        await new Promise((resolve) => setTimeout(resolve))
       }
-      onProgress?.({ name, pairs: ++pairs, of: names.length * codecs.length })
-      await new Promise((resolve) => setTimeout(resolve))
     }
   }
   return found
