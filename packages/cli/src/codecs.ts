@@ -31,10 +31,23 @@ export const codecNames: readonly string[] = [
   ...new Set([...Object.keys(codecs).filter((n) => !isOther(n) && n !== 'gguf'), ...Object.keys(SHORT)]),
 ].sort()
 
-/** of `a=1,b=text` */
+/** at commas that stand within no list and no object */
+const outer = (text: string): string[] => {
+  const found = ['']
+  let depth = 0
+  for (const c of text) {
+    if (c === '[' || c === '{') depth++
+    if (c === ']' || c === '}') depth--
+    if (c === ',' && depth <= 0) found.push('')
+    else found[found.length - 1] += c
+  }
+  return found
+}
+
+/** of `a=1,b=text,c=["list"]` */
 const pairs = (text: string, wrong: (found: string) => Error): Config => {
   const found: [string, unknown][] = []
-  for (const pair of text.split(',')) {
+  for (const pair of outer(text)) {
     const [key, ...rest] = pair.split('=')
     if (!key || !rest.length) throw wrong(`'${pair}' is no option; write name=value, separated by commas`)
     const value = rest.join('=')

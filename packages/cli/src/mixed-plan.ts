@@ -1,8 +1,8 @@
-import { calibrate, disposeSeen, divergenceFrom, matcher, type TransformerConfig } from '@weftjs/model'
+import { calibrate, disposeSeen, divergenceFrom, matcher, type Sight, type TransformerConfig } from '@weftjs/model'
 import { mixed, quantize, type Sensitivity, sensitivity } from '@weftjs/quant'
 import type { Batch, Codec, Config, Network } from '@weftjs/spec'
 import { type CodecSettings, codecOf, refuser } from './codecs.ts'
-import { onProgress, type PackOptions, type Plan } from './plan.ts'
+import { onProgress, type PackOptions, type Plan, sightOf } from './plan.ts'
 import { counted, status, statusDone, warn } from './terminal.ts'
 
 /** what `mixed` chooses among where nothing else is said: about a bit apart, groups of 32 for sides that 64 does not divide */
@@ -35,10 +35,11 @@ const lossesOf = async (
   network: Network<TransformerConfig>,
   candidates: readonly Codec<any>[],
   by: By,
-  { at, batches }: PackOptions,
+  { at, batches, see }: PackOptions & { see: Sight | undefined },
 ): Promise<readonly Sensitivity[]> => {
   const options = {
     ...(at && { at }),
+    ...(see && { see }),
     onProgress: ({ name, pairs, of }: { name: string; pairs: number; of: number }): void =>
       status(`${counted(pairs, of)}  measuring ${name}`, pairs === of),
   }
@@ -69,29 +70,44 @@ const lossesOf = async (
   }
 }
 
-const byNeed = (bits: number, candidates: readonly Codec<any>[], asked: By | undefined): Plan => ({
-  name: 'mixed',
-  looks: asked !== undefined && asked !== 'error',
-  run: async (network, options) => {
-    const by = asked ?? (options.batches ? 'fisher' : 'error')
-    if (asked === undefined && by === 'error')
-      warn(
-        'mixed: without texts it goes by the errors of the matrices alone, which say little of where the network minds them; --calibrate FILE shows it what the model reads',
-      )
-    const choice = mixed({ measured: await lossesOf(network, candidates, by, options), bits })
-    statusDone()
-    const counts = new Map<string, number>()
-    for (const { codec } of choice.table) counts.set(titleOf(codec), (counts.get(titleOf(codec)) ?? 0) + 1)
-    warn(`${choice.bits.toFixed(3)} bits, matrices: ${[...counts].map(([name, n]) => `${n} in ${name}`).join(', ')}`)
-    const { at, consume } = options
-    return quantize(network, choice, { consume, ...(at && { at }), onProgress })
-  },
-})
-/** `int3 in groups of 64`, `gguf Q4_0` */
-const titleOf = ({ name, options }: Codec<any>): string => {
-  const { group, type } = (options ?? {}) as { group?: number; type?: string }
-  return `${name}${type ? ` ${type}` : ''}${group ? ` in groups of ${group}` : ''}`
+const byNeed = (bits: number, candidates: readonly Codec<any>[], asked: By | undefined): Plan => {
+  const looking = candidates.some((c) => c.calibrates?.length)
+  return {
+    name: 'mixed',
+    looks: looking || (asked !== undefined && asked !== 'error'),
+    run: async (network, options) => {
+      const by = asked ?? (options.batches ? 'fisher' : 'error')
+      if (asked === undefined && by === 'error')
+        warn(
+          'mixed: without texts it goes by the errors of the matrices alone, which say little of where the network minds them; --calibrate FILE shows it what the model reads',
+        )
+      const see = looking ? await sightOf(options) : undefined
+      try {
+        const choice = mixed({ measured: await lossesOf(network, candidates, by, { ...options, see }), bits })
+        statusDone()
+        const counts = new Map<string, number>()
+        for (const { codec } of choice.table) counts.set(titleOf(codec), (counts.get(titleOf(codec)) ?? 0) + 1)
+        const found = [...counts].map(([name, n]) => `${n} in ${name}`)
+        warn(`${choice.bits.toFixed(3)} bits, matrices: ${found.join(', ')}`)
+        const { at, consume } = options
+        // what comes later sees what comes before as it is packed by then
+        return await quantize(network, choice, { consume, ...(at && { at }), ...(see && { see }), onProgress })
+      } finally {
+        see?.dispose()
+      }
+    },
+  }
 }
+/** `int3 in groups of 64`, `gptq of 3 bits in groups of 64`, `gguf Q4_0` */
+const titleOf = ({ name, options }: Codec<any>): string => {
+  const { group, type, bits } = (options ?? {}) as { group?: number; type?: string; bits?: number }
+  const width = bits && !name.endsWith(`${bits}`) ? ` of ${bits} bits` : ''
+  return `${name}${type ? ` ${type}` : ''}${width}${group ? ` in groups of ${group}` : ''}`
+}
+
+/** of a codec by its name alone: as many bits as there are, groups as in CANDIDATES */
+const rungsOf = (name: string): CodecSettings[] =>
+  [64, 32].flatMap((group) => [2, 3, 4, 8].map((bits) => ({ name, bits, group })))
 
 /** @throws Failure for an option that there is not */
 export const mixedPlan = (options: Config, field: string): Plan => {
@@ -103,9 +119,9 @@ export const mixedPlan = (options: Config, field: string): Plan => {
     throw wrong(`mixed: by must be one of ${MEASURES.join(', ')}, found ${JSON.stringify(by)}`)
   if (typeof bits !== 'number' || !(bits > 0))
     throw wrong(`mixed needs a budget of bits per weight; write mixed:bits=4.5`)
-  if (!Array.isArray(of) || !of.length) throw wrong('of must be a list of codecs')
-  const candidates = (of as CodecSettings[]).map((c) => codecOf(c, field))
-  const looking = candidates.find((c) => c.calibrates?.length)
-  if (looking) throw wrong(`mixed measures formats that need no data; leave out ${looking.name}`)
+  const listed = typeof of === 'string' && !of.includes(':') ? rungsOf(of) : of
+  if (!Array.isArray(listed) || !listed.length)
+    throw wrong(`of must be a list of codecs, or the name of one in 2, 3, 4 and 8 bits: affine, gptq, hqq`)
+  const candidates = (listed as CodecSettings[]).map((c) => codecOf(c, field))
   return byNeed(bits, candidates, by as By | undefined)
 }

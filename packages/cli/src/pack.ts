@@ -1,4 +1,4 @@
-import { match, matcher, namesOf, type PackedWriter, seeing, sitesOf, type TransformerConfig } from '@weftjs/model'
+import { match, matcher, namesOf, type PackedWriter, sitesOf, type TransformerConfig } from '@weftjs/model'
 import { awq, awqClipped, awqScale, packedWriter as layoutFor, packing, quantize } from '@weftjs/quant'
 import type { Codec, Config, Network, Site } from '@weftjs/spec'
 import { bytesOf, dispose } from '@weftjs/tensor'
@@ -8,7 +8,7 @@ import { type CodecSettings, codecOf, namedIn, refuser } from './codecs.ts'
 import { Failure } from './fail.ts'
 import { mixedPlan } from './mixed-plan.ts'
 import { openNetwork } from './models.ts'
-import { onProgress, type PackOptions, type Plan } from './plan.ts'
+import { onProgress, type PackOptions, type Plan, sightOf } from './plan.ts'
 import { counted, status, statusDone, warn } from './terminal.ts'
 
 /** the tensors of the first that none of the others has */
@@ -16,13 +16,6 @@ export const disposeOnly = (a: Network<any>, ...others: readonly Network<any>[])
   const kept = new Set(others.flatMap(tensorsOf))
   dispose(tensorsOf(a).filter((t) => !kept.has(t)))
 }
-
-const sightOf = async ({ batches }: PackOptions): Promise<ReturnType<typeof seeing> | undefined> =>
-  batches &&
-  seeing(await batches(), {
-    onProgress: ({ batches: done, of, block, names }) =>
-      status(`${counted(done, of)}  block ${block}${names.length ? `, ${names[0]}` : ''}`),
-  })
 
 const plain = (codec: Codec<any>): Plan => ({
   name: codec.name,

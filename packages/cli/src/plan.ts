@@ -1,4 +1,4 @@
-import type { TransformerConfig } from '@weftjs/model'
+import { type Sight, seeing, type TransformerConfig } from '@weftjs/model'
 import type { Batch, Codec, Network } from '@weftjs/spec'
 import { counted, status } from './terminal.ts'
 
@@ -23,3 +23,11 @@ export interface PackOptions {
 /** of `quantize` */
 export const onProgress = ({ name, weights, of }: { name: string; weights: number; of: number }): void =>
   status(`${counted(weights, of)}  packing ${name}`, weights === of)
+
+/** a look at what matrices read, stage by stage; undefined where there is nothing to read */
+export const sightOf = async ({ batches }: PackOptions): Promise<Sight | undefined> =>
+  batches &&
+  seeing(await batches(), {
+    onProgress: ({ batches: done, of, block, names }) =>
+      status(`${counted(done, of)}  block ${block}${names.length ? `, ${names[0]}` : ''}`),
+  })

@@ -116,8 +116,25 @@ describe('quantize', () => {
     for (const [codec, said] of [
       ['mixed:bits=4,by=luck', 'by must be one of fisher, kl, error'],
       ['mixed:bits=4,by=kl', 'mixed looks at what the model reads; give it texts with --calibrate FILE'],
+      ['mixed:bits=4,of=gptq', 'mixed looks at what the model reads; give it texts with --calibrate FILE'],
+      ['mixed:bits=4,of=awq:clip=true', 'of must be a list of codecs, or the name of one in 2, 3, 4 and 8 bits'],
+      ['mixed:bits=4,of=nf4', "nf4 has no option 'bits'"],
     ] as const)
       expect((await weft(['quantize', 'mini', 'x', '--codec', codec])).err).toContain(said)
+  })
+
+  it('mixed chooses among formats that look at what the model reads', async () => {
+    const texts = join(await temporary(), 'texts.txt')
+    await writeFile(texts, 'The king was in the garden, and the queen was in the house. '.repeat(40))
+    const codec = 'mixed:bits=3.6,of=["gptq:bits=2,group=64","gptq:bits=4,group=64",{"name":"int3","group":64}]'
+    const { out, said } = await quantized(codec, '--calibrate', texts, '--batches', '2')
+    expect(said).toMatchObject({ layout: 'weft', matrices: 28 })
+    expect(said['bits_per_weight']).toBeLessThanOrEqual(3.6)
+    expect((await greedy(out)).length).toBeGreaterThan(8)
+    const folder = join(await temporary(), 'out')
+    const ladder = ['--codec', 'mixed:bits=3.3,of=gptq', '--calibrate', texts, '--batches', '1', ...cpu]
+    const { code, err } = await weft(['quantize', 'mini', folder, '--at', 'blocks.0.**', ...ladder])
+    expect({ code, err }).toMatchObject({ code: 0, err: expect.stringMatching(/gptq of \d bits in groups of (32|64)/) })
   })
 
   it('a GGUF file is written and is a model again, with the same greedy text', async () => {
