@@ -6,7 +6,6 @@ import {
   defineKernel,
   dispose,
   div,
-  gatherRows,
   gradients,
   keep,
   matMul,
@@ -18,7 +17,6 @@ import {
   slice,
   square,
   sum,
-  tensor1d,
   tidy,
   untaped,
 } from '@weftjs/tensor'
@@ -28,6 +26,7 @@ import { type CalibrationCache, cached } from './calibration-file.ts'
 import type { TransformerConfig } from './config.ts'
 import { inputsOf, nextToken, targetsIn } from './loss.ts'
 import { type At, match } from './match.ts'
+import { readKey, routesTo, wanted } from './routed.ts'
 import { type Calibrated, seenOf } from './seen.ts'
 
 export interface CalibrateOptions {
@@ -80,6 +79,8 @@ const watch = defineKernel<{ y: Tensor; probe: Tensor }, { x: Tensor; take: (g: 
 interface Sums {
   readonly sums: Partial<Record<Statistic, Tensor>>
   rows: number
+  /** rows that the device alone has counted */
+  more?: Tensor
   /** last batch that was counted */
   batch: number
 }
@@ -151,19 +152,26 @@ const gather = async (
   let [done, counted] = [0, 0]
   let current: Batch | undefined
   /** sums by the tensor that a site reads, within one pass */
-  const read = new Map<number, Sums>()
+  const read = new Map<string, Sums>()
+  const routes = routesTo(tuned, sites)
   let probe: Tensor | undefined
 
   const see = (site: string, x: Tensor): void => {
-    const same = read.get(x.id)
+    const key = readKey(x, site)
+    const same = read.get(key)
     if (same && !inputs.has(site)) inputs.set(site, same)
     const own = sumsOf(inputs, site)
     if (own.batch === done + 1) return // another site has read it
     own.batch = done + 1
-    read.set(x.id, own)
+    read.set(key, own)
     untaped(() => {
-      const rows = wanted(x, current!) // [n, in]
-      own.rows += rows.shape[0]!
+      const { rows, more } = wanted(x, current!, routes.of(site))
+      if (!rows) return []
+      if (more) {
+        const before = own.more
+        own.more = keep(before ? add(before, more) : clone(more))
+        before?.dispose()
+      } else own.rows += rows.shape[0]!
       accumulate(own, statistics, ofInputs, rows)
       return []
     })
@@ -190,7 +198,7 @@ const gather = async (
     }),
   )
   // innermost, so that they see what the weight itself reads and gives
-  const watched = tunedOf({ ...tuned, bound: [...watching, ...tuned.bound] })
+  const watched = tunedOf({ ...tuned, bound: [...watching, ...tuned.bound, ...routes.bound] })
   const head = sites.some((s) => s.kind === 'head')
   const of = Array.isArray(batches) ? batches.length : undefined
   try {
@@ -218,26 +226,22 @@ const gather = async (
     signal?.throwIfAborted()
     if (!done)
       throw new Error('calibrate: no batch has a target; give some data, and labels other than -100 where it counts')
+    for (const own of all)
+      if (own.more) {
+        own.rows += (await own.more.data())[0]!
+        own.more.dispose()
+        delete own.more
+        if (own.rows) continue
+        dispose(Object.values(own.sums)) // zeros
+        for (const s of statistics) delete own.sums[s]
+      }
     return results(sites, inputs, slopes, done)
   } catch (error) {
-    dispose(all.flatMap((s) => Object.values(s.sums)))
+    dispose(all.flatMap((s) => [...Object.values(s.sums), ...(s.more ? [s.more] : [])]))
     throw error
+  } finally {
+    routes.forget()
   }
-}
-
-/** rows of x [..., in] at places of the batch that carry a loss, where x has a row for each place; [n, in] */
-const wanted = (x: Tensor, { targets, segments }: Batch): Tensor => {
-  const rows = reshape(x, [-1, x.shape.at(-1)!])
-  const N = rows.shape[0]!
-  const counts =
-    targets.length === N
-      ? (i: number) => targets[i]! >= 0
-      : segments.length === N
-        ? (i: number) => segments[i]! > 0
-        : undefined
-  if (!counts) return rows
-  const places = Int32Array.from(Array.from({ length: N }, (_, i) => i).filter(counts))
-  return places.length === N ? rows : gatherRows(rows, tensor1d(places, 'int32'))
 }
 
 /** sums → means, one tensor for all sites that share it; the sums are gone */
@@ -265,7 +269,7 @@ const results = (
   return Object.fromEntries(
     sites.flatMap(({ name }) => {
       const [input, slope] = [inputs.get(name), slopes.get(name)]
-      if (!input && !slope) return [] // no pass came through here
+      if (!input?.rows && !slope) return [] // no pass came through here
       const tensors = { ...meansOf(input), ...meansOf(slope) }
       return [[name, seenOf(name, input?.rows ?? 0, batches, tensors)]]
     }),
