@@ -107,10 +107,12 @@ export const together = (
         name: hf,
         dtype,
         shape: [experts, parts * shape[0]!, shape[1]!],
-        data: async () => {
-          const pieces: Uint8Array[] = []
-          for (const { data } of sorted) pieces.push((await (typeof data === 'function' ? data() : data)) as Uint8Array)
-          return pieces
+        data: async function* () {
+          for (const { data } of sorted) {
+            const made = typeof data === 'function' ? await data() : data
+            if (made instanceof Uint8Array) yield made
+            else yield* made
+          }
         },
       },
     ]

@@ -31,6 +31,15 @@ export { type At, match, matcher } from './match.ts'
 export { type Place, placeOf } from './places.ts'
 export type { Prompts } from './prompt.ts'
 export { type PrototypeHead, type PrototypeOptions, type PrototypeState, prototypeHead } from './prototypes.ts'
+export {
+  type MatrixInFile,
+  type Repacked,
+  type Repacking,
+  type RepackOptions,
+  repacked,
+  repackNetwork,
+  type WeightToCome,
+} from './repack.ts'
 export { type LayerRange, replicateLayers } from './replicate.ts'
 export { resizeVocabulary, type Tables } from './resize.ts'
 export { type RevisedParams, type Revising, type RevisingOptions, revising } from './revise.ts'
@@ -41,6 +50,7 @@ export {
   type SaveDtype,
   type SaveOptions,
   saveNetwork,
+  type WeightToWrite,
 } from './save.ts'
 export { type Score, type ScoreOptions, score } from './score.ts'
 export { type SeeingOptions, type Sight, seeing } from './see.ts'

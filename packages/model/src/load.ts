@@ -50,7 +50,7 @@ export interface LoadOptions {
 const READERS = 4
 
 /** an entry of the checkpoint that has a place here */
-interface Found {
+export interface Found {
   readonly name: Name & { readonly row: number }
   readonly hf: string
   readonly shape: readonly number[]
@@ -64,16 +64,9 @@ interface Found {
  */
 export const loadNetwork = async (
   folder: Folder,
-  { architectures = builtIn, onProgress, onIgnored, packed, signal }: LoadOptions = {},
+  { architectures, onProgress, onIgnored, packed, signal }: LoadOptions = {},
 ): Promise<Network<TransformerConfig>> => {
-  const source = await readJson(folder, 'config.json')
-  const architecture = architectureOf(source, architectures)
-  const config = architecture.config(source)
-  if (config.source['quantization_config'] && !packed)
-    throw new Error(
-      `config.json: quantization_config: the checkpoint is quantized (${JSON.stringify((config.source['quantization_config'] as Config)?.['quant_method'])}); load one in float32, float16 or bfloat16`,
-    )
-  const { checkpoint, fused } = apart(await openCheckpoint(folder), config, architecture.aliases)
+  const { architecture, config, checkpoint, fused } = await openModelIn(folder, architectures, packed !== undefined)
   const weights: Record<string, Weight> = {}
   const vectors: Record<string, Tensor> = {}
   const made = new Map<string, Tensor>()
@@ -82,22 +75,13 @@ export const loadNetwork = async (
     for (const { name, weight } of special) weights[name.name] = weight
     checkRoom(plain.map(({ name, shape }) => ({ name: name.name, elements: shape.reduce((p, n) => p * n, 1) })))
     const used = new Set(plain.map((f) => f.hf))
-    const dtypes = new Map<number, Dtype>()
-    const note = (row: number, dtype: Dtype): void => {
-      const before = dtypes.get(row)
-      if (isFloating(dtype) && (!before || bitsOf(dtype) > bitsOf(before))) dtypes.set(row, dtype)
-    }
     let bytes = 0
-    for (const { name, hf, weight } of special) {
-      bytes += Object.values(weight.parts).reduce((n, t) => n + t.size * 4, 0)
-      if (checkpoint.has(hf)) note(name.row, checkpoint.entry(hf).dtype)
-    }
+    for (const { weight } of special) bytes += Object.values(weight.parts).reduce((n, t) => n + t.size * 4, 0)
     let tensors = special.length
     const load = async ({ name, hf, shape }: Found): Promise<void> => {
       signal?.throwIfAborted()
       const read = await readFloats(checkpoint, hf, name, shape)
       made.set(name.name, read)
-      note(name.row, checkpoint.entry(hf).dtype)
       bytes += read.size * 4
       onProgress?.({ tensors: ++tensors, of: plain.length + special.length, bytes })
     }
@@ -107,21 +91,61 @@ export const loadNetwork = async (
       if (placeOf(config, name.name).axes) weights[name.name] = dense(read as Tensor2D)
       else vectors[name.name] = read
     }
-    const names = config.names.map((n, row) => ({
-      ...n,
-      ...(dtypes.has(row) && { dtype: dtypes.get(row)! }),
-      ...(n.beside && fused.size && { hf: n.beside }),
-      ...(n.fused && { fused: { ...n.fused, stored: fused.has(row) } }),
-    }))
+    const there = [...special, ...plain].filter(({ hf }) => checkpoint.has(hf))
     const ignored = checkpoint.names.filter((n) => !used.has(n) && !special.some((s) => s.owns(n)))
     if (ignored.length) onIgnored?.(ignored)
-    return { config: { ...config, names }, weights, vectors }
+    return { config: asStored({ config, checkpoint, fused }, there), weights, vectors }
   } catch (error) {
     dispose([...new Set([...tensorsOf({ weights }), ...made.values()])])
     throw error
   } finally {
     await checkpoint.close()
   }
+}
+
+/** A model's files before any tensor is read. */
+export interface ModelFiles {
+  readonly architecture: Architecture
+  readonly config: TransformerConfig
+  /** as if each expert had tensors of its own; `fused` are the rows of the config's names that have not */
+  readonly checkpoint: Checkpoint
+  readonly fused: ReadonlySet<number>
+}
+
+/** @throws Error that names the field of config.json, for a quantized checkpoint too unless those are read */
+export const openModelIn = async (
+  folder: Folder,
+  architectures: readonly Architecture[] = builtIn,
+  quantized = false,
+): Promise<ModelFiles> => {
+  const source = await readJson(folder, 'config.json')
+  const architecture = architectureOf(source, architectures)
+  const config = architecture.config(source)
+  if (config.source['quantization_config'] && !quantized)
+    throw new Error(
+      `config.json: quantization_config: the checkpoint is quantized (${JSON.stringify((config.source['quantization_config'] as Config)?.['quant_method'])}); load one in float32, float16 or bfloat16`,
+    )
+  return { architecture, config, ...apart(await openCheckpoint(folder), config, architecture.aliases) }
+}
+
+/** the config with what the file says of each name: the widest dtype of all layers, and whether experts are fused */
+export const asStored = (
+  { config, checkpoint, fused }: Omit<ModelFiles, 'architecture'>,
+  there: readonly { readonly name: { readonly row: number }; readonly hf: string }[],
+): TransformerConfig => {
+  const dtypes = new Map<number, Dtype>()
+  for (const { name, hf } of there) {
+    const { dtype } = checkpoint.entry(hf)
+    const before = dtypes.get(name.row)
+    if (isFloating(dtype) && (!before || bitsOf(dtype) > bitsOf(before))) dtypes.set(name.row, dtype)
+  }
+  const names = config.names.map((n, row) => ({
+    ...n,
+    ...(dtypes.has(row) && { dtype: dtypes.get(row)! }),
+    ...(n.beside && fused.size && { hf: n.beside }),
+    ...(n.fused && { fused: { ...n.fused, stored: fused.has(row) } }),
+  }))
+  return { ...config, names }
 }
 
 /** what `packed` has read */
@@ -133,9 +157,9 @@ interface Special {
 }
 
 /** every tensor that the config asks for, found and of the right shape; stops at the first that is not */
-const inventory = async (
+export const inventory = async (
   checkpoint: Checkpoint,
-  { aliases = [] }: Architecture,
+  { aliases = [] }: Pick<Architecture, 'aliases'>,
   config: TransformerConfig,
   packed?: WeightReader,
 ): Promise<{
@@ -211,7 +235,7 @@ export const storedShape = (
   return shape
 }
 
-const readFloats = async (
+export const readFloats = async (
   checkpoint: Checkpoint,
   hf: string,
   { layout }: Name,

@@ -11,7 +11,8 @@ import type { CalibrationCache } from './calibration-file.ts'
 import type { TransformerConfig } from './config.ts'
 import { type HubOptions, neededOf, parseHubName, snapshot } from './hub.ts'
 import { type LoadOptions, loadNetwork } from './load.ts'
-import { checkpointOf, type SaveOptions, textOf } from './save.ts'
+import { type Repacked, type Repacking, type RepackOptions, repacked } from './repack.ts'
+import { checkpointOf, type layOut, type SaveOptions, textOf } from './save.ts'
 
 export { type HubOptions, parseHubName, snapshot } from './hub.ts'
 
@@ -53,8 +54,40 @@ export const save = async (
   network: Network<TransformerConfig>,
   path: string,
   { maxShardBytes, from, ...options }: SaveFolderOptions = {},
+): Promise<string[]> =>
+  writeFolder(path, checkpointOf(network, options), from, { ...(maxShardBytes !== undefined && { maxShardBytes }) })
+
+/**
+ * Packs matrices of a folder's model on their way into another folder, with its tokenizer and what else `save` copies: a
+ * model of any size in the memory of its largest matrix, since each tensor is read when it is written. What fails leaves
+ * nothing behind.
+ *
+ *     await repack(nodeFolder('model'), streaming(nf4()), 'model-nf4')
+ *
+ * @returns the names written, and the network as `repacked` gives it
+ */
+export const repack = async (
+  folder: Folder,
+  how: Repacking,
+  path: string,
+  { maxShardBytes, ...options }: RepackOptions = {},
+): Promise<{ files: string[] } & Pick<Repacked, 'network' | 'packed'>> => {
+  const { network, packed, close, ...made } = await repacked(folder, how, options)
+  try {
+    const files = await writeFolder(path, made, folder, { ...(maxShardBytes !== undefined && { maxShardBytes }) })
+    return { files, network, packed }
+  } finally {
+    await close()
+  }
+}
+
+/** checkpoint and config.json, and of `from` what a model has besides */
+const writeFolder = async (
+  path: string,
+  { config, tensors }: ReturnType<typeof layOut>,
+  from: Folder | undefined,
+  options: Pick<SaveOptions, 'maxShardBytes'>,
 ): Promise<string[]> => {
-  const { config, tensors } = checkpointOf(network, options)
   const rest = new Map([['config.json', textOf(config)]])
   for (const file of neededOf((await from?.list?.()) ?? []))
     if (file !== 'config.json' && !file.startsWith('model')) {
@@ -63,10 +96,7 @@ export const save = async (
       await source.close?.()
     }
   await mkdir(path, { recursive: true })
-  const files = await saveCheckpoint(path, tensors, {
-    metadata: { format: 'pt' },
-    ...(maxShardBytes !== undefined && { maxShardBytes }),
-  })
+  const files = await saveCheckpoint(path, tensors, { metadata: { format: 'pt' }, ...options })
   for (const [file, bytes] of rest) await replace(join(path, file), bytes)
   return [...files, ...rest.keys()]
 }

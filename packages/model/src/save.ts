@@ -1,4 +1,4 @@
-import type { Config, Network, Tensor, Weight } from '@weftjs/spec'
+import type { Codec, Config, Network, Tensor } from '@weftjs/spec'
 import { reshape, tidy, transpose } from '@weftjs/tensor'
 import {
   type Dtype,
@@ -8,7 +8,7 @@ import {
   type TensorSource,
   writeSharded,
 } from '@weftjs/tensor/checkpoint'
-import { type Name, namesOf } from './architectures/architecture.ts'
+import { type Name, type NameAt, namesOf } from './architectures/architecture.ts'
 import type { TransformerConfig } from './config.ts'
 import { together } from './fused.ts'
 import { storedShape } from './load.ts'
@@ -16,10 +16,18 @@ import { placeOf } from './places.ts'
 
 export type SaveDtype = 'F32' | 'F16' | 'BF16'
 
+/** A matrix as those who write it see it: a `Weight`, or one that is still to come, whose numbers are made when asked for. */
+export interface WeightToWrite {
+  readonly shape: readonly [out: number, input: number]
+  readonly format?: string
+  readonly codec?: Codec<any>
+  readonly parts: Readonly<Record<string, Pick<Tensor, 'dtype' | 'shape' | 'size' | 'data'>>>
+}
+
 /** How a codec's matrices are written; the inverse of `LoadOptions.packed`. */
 export interface PackedWriter {
   /** the tensors that hold one weight, `hf` being `model.layers.0.self_attn.q_proj.weight`; undefined: write it dense */
-  tensors(hf: string, weight: Weight): readonly TensorSource[] | undefined
+  tensors(hf: string, weight: WeightToWrite): readonly TensorSource[] | undefined
   /** added to config.json: `{ quantization_config: ... }` */
   readonly config: Config
 }
@@ -31,69 +39,95 @@ export interface SaveOptions extends Pick<ShardOptions, 'maxShardBytes'> {
   readonly packed?: PackedWriter
 }
 
-/** A network as the files of a Hugging Face folder: what config.json says, and tensors whose bytes are made when asked. */
-export const checkpointOf = (
-  network: Network<TransformerConfig>,
-  { dtype, packed }: Pick<SaveOptions, 'dtype' | 'packed'> = {},
+/** What lies at one name of a checkpoint: of `shape` here, its bytes made when they are written. */
+export interface Content {
+  readonly shape: readonly number[]
+  readonly weight?: WeightToWrite
+  /** as the file keeps it, in a floating dtype; asked for when its turn comes */
+  bytes(name: Name, dtype: Dtype): Promise<Uint8Array> | AsyncIterable<Uint8Array>
+}
+
+/** The files of a Hugging Face folder for a config and what lies at each of its names. */
+export const layOut = (
+  c: TransformerConfig,
+  at: (name: NameAt) => Content | undefined,
+  { dtype: asked, packed }: Pick<SaveOptions, 'dtype' | 'packed'> = {},
 ): { config: Config; tensors: readonly TensorSource[] } => {
-  const { config: c, weights, vectors } = network
-  const left = new Set([...Object.keys(weights), ...Object.keys(vectors)])
   const tensors: TensorSource[] = []
   const fused: Parameters<typeof together>[0][number][] = []
   for (const name of namesOf(c)) {
-    const weight = weights[name.name]
-    const vector = vectors[name.name]
-    left.delete(name.name)
-    if (!weight && !vector) {
+    const content = at(name)
+    if (!content) {
       if (name.optional) continue
       throw new Error(`${name.name}: the network has no such tensor, and its checkpoint needs ${name.hf}`)
     }
+    const { weight, shape, bytes } = content
     const special = weight && packed?.tensors(name.hf, weight)
-    if (special) tensors.push(...special)
-    else {
-      const source = sourceOf(c, name, () => weight?.dense() ?? vector!, weight?.shape ?? vector!.shape, dtype)
-      if (name.fused?.stored) fused.push({ name, source })
-      else tensors.push(source)
+    if (special) {
+      tensors.push(...special)
+      continue
     }
+    const wanted = placeOf(c, name.name).shape
+    if (shape.join() !== wanted.join())
+      throw new Error(
+        `${name.name}: has shape [${shape}], and the config makes it [${wanted}]; change the config with the tensors`,
+      )
+    const dtype: Dtype = asked ?? (name.dtype === 'F16' || name.dtype === 'BF16' ? name.dtype : 'F32')
+    const source = { name: name.hf, dtype, shape: storedShape(name, shape, c), data: () => bytes(name, dtype) }
+    if (name.fused?.stored) fused.push({ name, source })
+    else tensors.push(source)
   }
   tensors.push(...together(fused, c.experts?.count ?? 0))
+  return { config: configOf(c, { ...(asked && { dtype: asked }), ...(packed && { packed }) }), tensors }
+}
+
+/** a tensor of ours as a file keeps it; what `tensor` makes goes, and what is the network's stays */
+export const bytesOfTensor = async (
+  c: TransformerConfig,
+  name: Name,
+  dtype: Dtype,
+  tensor: () => Tensor,
+): Promise<Uint8Array> => {
+  const made = tidy(() => {
+    const t = tensor()
+    // a view of its own
+    return name.layout === 'transposed' && t.rank === 2
+      ? transpose(t)
+      : reshape(t, storedShape(name, t.shape, c) as number[])
+  })
+  const values = await made.data<'float32'>()
+  made.dispose()
+  return encodeFloats(dtype, values, { tensor: name.hf })
+}
+
+/** A network as the files of a Hugging Face folder: what config.json says, and tensors whose bytes are made when asked. */
+export const checkpointOf = (
+  network: Network<TransformerConfig>,
+  options: Pick<SaveOptions, 'dtype' | 'packed'> = {},
+): { config: Config; tensors: readonly TensorSource[] } => {
+  const { config: c, weights, vectors } = network
+  const left = new Set([...Object.keys(weights), ...Object.keys(vectors)])
+  const made = layOut(
+    c,
+    ({ name }) => {
+      const weight = weights[name]
+      const vector = vectors[name]
+      left.delete(name)
+      if (!weight && !vector) return undefined
+      return {
+        shape: weight?.shape ?? vector!.shape,
+        ...(weight && { weight }),
+        bytes: (at, dtype) => bytesOfTensor(c, at, dtype, () => weight?.dense() ?? vector!),
+      }
+    },
+    options,
+  )
   if (c.tied) left.delete('head')
   if (left.size)
     throw new Error(
       `${[...left].slice(0, 3).join(', ')}: a ${c.architecture} checkpoint has no place for ${left.size === 1 ? 'it' : 'them'}; leave out what is not the model's own`,
     )
-  return { config: configOf(c, { ...(dtype && { dtype }), ...(packed && { packed }) }), tensors }
-}
-
-const sourceOf = (
-  c: TransformerConfig,
-  name: Name,
-  tensor: () => Tensor,
-  shape: readonly number[],
-  asked: SaveDtype | undefined,
-): TensorSource => {
-  const wanted = placeOf(c, name.name).shape
-  if (shape.join() !== wanted.join())
-    throw new Error(
-      `${name.name}: has shape [${shape}], and the config makes it [${wanted}]; change the config with the tensors`,
-    )
-  const dtype: Dtype = asked ?? (name.dtype === 'F16' || name.dtype === 'BF16' ? name.dtype : 'F32')
-  const stored = storedShape(name, shape, c)
-  return {
-    name: name.hf,
-    dtype,
-    shape: stored,
-    data: async () => {
-      // a view of its own, so that what is made here can go, and what is the network's stays
-      const made = tidy(() => {
-        const t = tensor()
-        return name.layout === 'transposed' && t.rank === 2 ? transpose(t) : reshape(t, stored as number[])
-      })
-      const values = await made.data<'float32'>()
-      made.dispose()
-      return encodeFloats(dtype, values, { tensor: name.hf })
-    },
-  }
+  return made
 }
 
 const WORDS: Readonly<Record<SaveDtype, string>> = { F32: 'float32', F16: 'float16', BF16: 'bfloat16' }
@@ -122,12 +156,16 @@ export const saveNetwork = async (
   network: Network<TransformerConfig>,
   create: (file: string) => Sink | Promise<Sink>,
   { maxShardBytes, ...options }: SaveOptions = {},
+): Promise<string[]> =>
+  writeFiles(checkpointOf(network, options), create, { ...(maxShardBytes !== undefined && { maxShardBytes }) })
+
+/** the tensors, and config.json when all of them are written */
+export const writeFiles = async (
+  { config, tensors }: ReturnType<typeof layOut>,
+  create: (file: string) => Sink | Promise<Sink>,
+  options: Pick<ShardOptions, 'maxShardBytes'>,
 ): Promise<string[]> => {
-  const { config, tensors } = checkpointOf(network, options)
-  const files = await writeSharded(create, tensors, {
-    metadata: { format: 'pt' },
-    ...(maxShardBytes !== undefined && { maxShardBytes }),
-  })
+  const files = await writeSharded(create, tensors, { metadata: { format: 'pt' }, ...options })
   const sink = await create('config.json')
   try {
     await sink.write(textOf(config))

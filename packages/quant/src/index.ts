@@ -36,10 +36,18 @@ export {
   toBnb,
 } from './formats/bnb.ts'
 export { codecs } from './formats/codecs.ts'
-export type { Names, PackedFormat, PackedWriter } from './formats/format.ts'
+export type {
+  Names,
+  PackedFormat,
+  PackedWriter,
+  Part,
+  WeightsToWrite,
+  WeightToWrite,
+} from './formats/format.ts'
 export { fromGptq, type GptqFormatOptions, gptqWriter } from './formats/gptq.ts'
 export { fromHqq, toHqq } from './formats/hqq.ts'
 export { type PackingOptions, packing } from './formats/packing.ts'
+export { type MatrixInFile, type Streaming, type StreamingOptions, streaming } from './formats/streaming.ts'
 export { type Fp4Options, fp4 } from './fp4.ts'
 export { type Fp8Options, type Fp8Parts, fp8 } from './fp8.ts'
 export { type GgufAdapterOptions, ggufAdapter, type LoraModule } from './gguf/adapter.ts'

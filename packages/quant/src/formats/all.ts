@@ -1,6 +1,6 @@
-import type { Codec, Config, Network, Weight } from '@weftjs/spec'
+import type { Codec, Config, Weight } from '@weftjs/spec'
 import type { Checkpoint } from '@weftjs/tensor/checkpoint'
-import type { Names, PackedFormat, PackedWriter } from './format.ts'
+import type { Names, PackedFormat, PackedWriter, WeightsToWrite } from './format.ts'
 import { formats } from './index.ts'
 
 /** those that other tools know first, our own last */
@@ -30,7 +30,7 @@ export const fromPacked = async (
  * @throws Error where the layout asked for cannot hold them
  */
 export const packedWriter = async (
-  network: Network<any>,
+  network: WeightsToWrite,
   names: Names,
   name?: string,
 ): Promise<PackedWriter | undefined> => {

@@ -1,11 +1,11 @@
-import type { Codec, Network, Weight } from '@weftjs/spec'
+import type { Codec, Weight } from '@weftjs/spec'
 import { tensor1d } from '@weftjs/tensor'
 import { type Checkpoint, CheckpointError, type TensorSource } from '@weftjs/tensor/checkpoint'
 import { fromParts } from '@weftjs/weight'
 import { type AqlmOptions, type AqlmParts, aqlm } from '../aqlm.ts'
 import { F16 } from '../kernels/half.ts'
 import { packStream, unpackStream } from '../kernels/stream.ts'
-import type { PackedFormat } from './format.ts'
+import type { PackedFormat, WeightToWrite } from './format.ts'
 
 type Shape = readonly [number, number]
 /** what config.json says once for all weights */
@@ -62,7 +62,7 @@ const read = async (checkpoint: Checkpoint, hf: string, shape: Shape): Promise<W
   return fromParts(codec, parts, shape)
 }
 
-const tensorsOf = (hf: string, { parts, codec, shape }: Weight): TensorSource[] => {
+const tensorsOf = (hf: string, { parts, codec, shape }: WeightToWrite): TensorSource[] => {
   const { codebooks, bits, group, outGroup } = layoutOf(codec!)
   const stem = hf.replace(/weight$/, '')
   const { q, books, scale } = parts as AqlmParts
@@ -102,8 +102,8 @@ export const format: PackedFormat = {
   name: 'aqlm',
   holds: ({ name }) => name === 'aqlm',
   read,
-  writer: async (network: Network<any>, names) => {
-    const held = (weight: Weight | undefined): boolean => weight?.codec?.name === 'aqlm'
+  writer: async (network, names) => {
+    const held = (weight: WeightToWrite | undefined): boolean => weight?.codec?.name === 'aqlm'
     const kinds = new Map(
       Object.values(network.weights).flatMap(({ codec }) => {
         const layout = codec?.name === 'aqlm' && layoutOf(codec)

@@ -1,4 +1,4 @@
-import type { Codec, Config, Network, Params, Tensor, Weight } from '@weftjs/spec'
+import type { Codec, Config, Tensor, Weight } from '@weftjs/spec'
 import { tensor1d } from '@weftjs/tensor'
 import { type Checkpoint, CheckpointError, type TensorSource } from '@weftjs/tensor/checkpoint'
 import { fromParts } from '@weftjs/weight'
@@ -6,7 +6,7 @@ import { type AwqOptions, awq } from '../awq.ts'
 import type { ConstantsDtype } from '../kernels/constants.ts'
 import { bytesOf } from '../kernels/loop.ts'
 import { fromGemm, fromGemv, onSide, toGemm } from './awq-pack.ts'
-import type { Names, PackedFormat, PackedWriter } from './format.ts'
+import type { Names, PackedFormat, PackedWriter, Part, WeightsToWrite, WeightToWrite } from './format.ts'
 
 type Shape = readonly [number, number]
 type Options = Required<AwqOptions>
@@ -93,10 +93,10 @@ export const fromAwq = async (
   return fromParts(codec, { q, scale: partOf(some), zero }, shape)
 }
 
-const bytesOfWords = async (t: Tensor): Promise<Uint8Array> => bytesOf((await t.data()) as Int32Array)
+const bytesOfWords = async (t: Part): Promise<Uint8Array> => bytesOf((await t.data()) as Int32Array)
 
 /** A packed weight as the tensors of a layer in AWQ's GEMM layout. `hf` is the weight's name: `….q_proj.weight`. */
-export const toAwq = (hf: string, { codec, parts, shape: [out, width] }: Weight): readonly TensorSource[] => {
+export const toAwq = (hf: string, { codec, parts, shape: [out, width] }: WeightToWrite): readonly TensorSource[] => {
   if (codec?.name !== 'awq')
     throw new Error(`${hf}: is in format '${codec?.name ?? 'dense'}', not 'awq'; quantize it first`)
   if (out % 8)
@@ -106,8 +106,8 @@ export const toAwq = (hf: string, { codec, parts, shape: [out, width] }: Weight)
   const { group, dtype } = codec.options as unknown as Options
   const groups = group > 0 ? width / group : 1
   const stem = hf.replace(/\.weight$/, '')
-  const { q, scale, zero } = parts as Params
-  const gemm = (name: string, t: Tensor, rows: number): TensorSource => ({
+  const { q, scale, zero } = parts
+  const gemm = (name: string, t: Part, rows: number): TensorSource => ({
     ...{ name: `${stem}.${name}`, dtype: 'I32', shape: [rows, out / 8] },
     data: async () => new Uint8Array(toGemm(await bytesOfWords(t), { out, width: rows }).buffer),
   })
@@ -124,7 +124,7 @@ export const toAwq = (hf: string, { codec, parts, shape: [out, width] }: Weight)
   ]
 }
 
-const writer = async ({ weights }: Network<any>, names: Names): Promise<PackedWriter> => {
+const writer = async ({ weights }: WeightsToWrite, names: Names): Promise<PackedWriter> => {
   const skip: string[] = []
   const sizes = new Set<number>()
   for (const { hf, name, layout } of names as Iterable<{ hf: string; name: string; layout?: string }>) {

@@ -1,4 +1,4 @@
-import type { Codec, Config, Network, Params, Tensor, Weight } from '@weftjs/spec'
+import type { Codec, Config, Params, Tensor, Weight } from '@weftjs/spec'
 import { tensor1d } from '@weftjs/tensor'
 import { type Checkpoint, CheckpointError, decodeFloats, type TensorSource } from '@weftjs/tensor/checkpoint'
 import { fromParts } from '@weftjs/weight'
@@ -7,7 +7,7 @@ import { FP4, fp4 } from '../fp4.ts'
 import { int8 } from '../int8.ts'
 import type { FourBitOptions } from '../kernels/four-bit.ts'
 import { NF4, nf4 } from '../nf4.ts'
-import type { Names, PackedFormat, PackedWriter } from './format.ts'
+import type { Names, PackedFormat, PackedWriter, Part, WeightsToWrite, WeightToWrite } from './format.ts'
 
 /** of the tensors that stay dense, and of what bitsandbytes decodes to */
 export type BnbDtype = 'F32' | 'F16' | 'BF16'
@@ -22,7 +22,7 @@ const floatBytes = (values: Float32Array): Uint8Array =>
 
 /** the first n bytes of a tensor's memory, read when the tensor's turn comes */
 const raw =
-  (t: Tensor, n: number): (() => Promise<Uint8Array>) =>
+  (t: Part, n: number): (() => Promise<Uint8Array>) =>
   async () => {
     const values = await t.data()
     return new Uint8Array(values.buffer, values.byteOffset, n)
@@ -56,20 +56,26 @@ const optionsOf = ({ name, options = {} }: Codec): Required<FourBitOptions> => {
  */
 export const toBnb = async (
   hf: string,
-  weight: Weight,
+  weight: WeightToWrite,
   codec: Codec,
   { dtype = 'F32' }: BnbOptions = {},
 ): Promise<TensorSource[]> => tensorsOf(hf, weight, codec, dtype, await offsetOf(weight))
 
-const offsetOf = async ({ parts }: Weight): Promise<number> => (await parts['offset']?.data())?.[0] ?? 0
+const offsetOf = async ({ parts }: WeightToWrite): Promise<number> => (await parts['offset']?.data())?.[0] ?? 0
 
-const tensorsOf = (hf: string, weight: Weight, codec: Codec, dtype: BnbDtype, offset: number): TensorSource[] => {
+const tensorsOf = (
+  hf: string,
+  weight: WeightToWrite,
+  codec: Codec,
+  dtype: BnbDtype,
+  offset: number,
+): TensorSource[] => {
   const { block, double, doubleBlock } = optionsOf(codec)
   const { parts, shape } = weight
   if (weight.format !== codec.name)
     throw new Error(`${hf}: is in format '${weight.format}', not '${codec.name}'; quantize it first`)
   const n = shape[0] * shape[1]
-  const part = (key: string): Tensor => parts[key]!
+  const part = (key: string): Part => parts[key]!
   if (codec.name === 'int8') {
     const stem = hf.replace(/\.weight$/, '')
     return [
@@ -140,13 +146,13 @@ export const quantizationConfig = (
  * `names` says which of the checkpoint's names each weight has: `[...namesOf(network.config)]`.
  */
 export const bnbWriter = async (
-  { weights }: Network<object>,
+  { weights }: WeightsToWrite,
   codec: Codec,
   names: Names,
   { dtype = 'F32' }: BnbOptions = {},
 ): Promise<PackedWriter> => {
   optionsOf(codec)
-  const offsets = new Map<Weight, number>()
+  const offsets = new Map<WeightToWrite, number>()
   for (const weight of Object.values(weights))
     if (weight.format === codec.name) offsets.set(weight, await offsetOf(weight))
   if (!offsets.size) throw new Error(`no weight of the network is in format '${codec.name}'; quantize it first`)

@@ -1,10 +1,26 @@
-import type { Codec, Config, Network, Weight } from '@weftjs/spec'
+import type { Codec, Config, Tensor, Weight } from '@weftjs/spec'
 import type { Checkpoint, TensorSource } from '@weftjs/tensor/checkpoint'
+
+/** A part as a writer needs it: a tensor, or what is to become one when its numbers are asked for. */
+export type Part = Pick<Tensor, 'dtype' | 'shape' | 'size' | 'data'>
+/** A matrix as a writer sees it: a `Weight`, or one that is packed when its numbers are asked for; dense without a codec. */
+export interface WeightToWrite {
+  readonly shape: readonly [out: number, input: number]
+  readonly format?: string
+  readonly codec?: Codec<any>
+  readonly parts: Readonly<Record<string, Part>>
+}
+/** what a writer looks at of a network, whatever else it has */
+export interface WeightsToWrite {
+  readonly config?: object
+  readonly vectors?: object
+  readonly weights: Readonly<Record<string, WeightToWrite>>
+}
 
 /** How the weights of a network are written: the `packed` of `saveNetwork`. */
 export interface PackedWriter {
   /** the tensors of one weight, `hf` being `model.layers.0.self_attn.q_proj.weight`; undefined: write it dense */
-  tensors(hf: string, weight: Weight): readonly TensorSource[] | undefined
+  tensors(hf: string, weight: WeightToWrite): readonly TensorSource[] | undefined
   /** goes into config.json */
   readonly config: Config
 }
@@ -28,5 +44,5 @@ export interface PackedFormat {
     config: Config,
   ): Promise<Weight | undefined>
   /** @throws Error where nothing of the network has a place in it, or what is packed has none */
-  writer(network: Network<any>, names: Names): Promise<PackedWriter>
+  writer(network: WeightsToWrite, names: Names): Promise<PackedWriter>
 }

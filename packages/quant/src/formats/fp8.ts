@@ -1,9 +1,9 @@
-import type { Codec, Config, Tensor, Weight } from '@weftjs/spec'
+import type { Codec, Config } from '@weftjs/spec'
 import { tensor, tensor1d } from '@weftjs/tensor'
 import { CheckpointError, decodeFloats, type TensorSource } from '@weftjs/tensor/checkpoint'
 import { fromParts } from '@weftjs/weight'
 import { type Fp8Options, fp8 } from '../fp8.ts'
-import type { PackedFormat } from './format.ts'
+import type { PackedFormat, Part, WeightToWrite } from './format.ts'
 
 const KINDS: Readonly<Record<string, 'e4m3' | 'e5m2'>> = { F8_E4M3: 'e4m3', F8_E5M2: 'e5m2' }
 /** DeepSeek's and transformers' name, by tiles; that of compressed-tensors and FBGEMM, by matrix or row. W is the code times it in all */
@@ -67,7 +67,7 @@ const read: PackedFormat['read'] = async (checkpoint, hf, shape, config) => {
 
 /** bytes of a tensor, the first n, read when its turn comes */
 const bytes =
-  (t: Tensor, n: number): (() => Promise<Uint8Array>) =>
+  (t: Part, n: number): (() => Promise<Uint8Array>) =>
   async () => {
     const values = await t.data()
     return new Uint8Array(values.buffer, values.byteOffset, n)
@@ -110,7 +110,7 @@ export const format: PackedFormat = {
   holds: (codec) => codec.name === 'fp8' && optionsOf(codec).format === 'e4m3',
   read,
   writer: async ({ weights }, names) => {
-    const ours = (w: Weight | undefined): boolean => Boolean(w?.codec && format.holds(w.codec))
+    const ours = (w: WeightToWrite | undefined): boolean => Boolean(w?.codec && format.holds(w.codec))
     const first = Object.values(weights).find(ours)?.codec
     if (!first) throw new Error("no weight of the network is in e4m3; quantize it to fp8({ format: 'e4m3' })")
     const options = optionsOf(first)
@@ -124,10 +124,10 @@ export const format: PackedFormat = {
       .filter(({ name }) => name in weights && name !== 'embed' && !ours(weights[name]))
       .map(({ hf }) => hf.replace(/\.weight$/, ''))
     const config = { quantization_config: configOf(options, [...new Set(['lm_head', ...skip])]) }
-    const tensors = (hf: string, weight: Weight): readonly TensorSource[] | undefined => {
+    const tensors = (hf: string, weight: WeightToWrite): readonly TensorSource[] | undefined => {
       if (!ours(weight)) return undefined
       const { parts, shape } = weight
-      const { q, scale } = parts as { q: Tensor; scale: Tensor }
+      const { q, scale } = parts as { q: Part; scale: Part }
       const name = `${hf.replace(/\.weight$/, '')}.${options.per === 'block' ? 'weight_scale_inv' : 'weight_scale'}`
       return [
         { name: hf, dtype: 'F8_E4M3', shape, data: bytes(q, shape[0] * shape[1]) },

@@ -1,10 +1,10 @@
-import type { Codec, Config, Network, Params, Tensor, Weight } from '@weftjs/spec'
+import type { Codec, Config, Params, Weight } from '@weftjs/spec'
 import { tensor, tensor1d } from '@weftjs/tensor'
 import { type Checkpoint, CheckpointError, encodeFloats, type TensorSource } from '@weftjs/tensor/checkpoint'
 import { fromParts } from '@weftjs/weight'
 import { type GptqOptions, gptq, halved } from '../gptq.ts'
 import { packStream, streamAt, unpackStream } from '../kernels/stream.ts'
-import type { Names, PackedFormat, PackedWriter } from './format.ts'
+import type { Names, PackedFormat, PackedWriter, Part, WeightsToWrite, WeightToWrite } from './format.ts'
 
 type Shape = readonly [out: number, width: number]
 type Options = Required<GptqOptions>
@@ -119,17 +119,17 @@ const orderOf = (groupOf: Int32Array, size: number): Int32Array | undefined | nu
 }
 
 const optionsOf = ({ options }: Codec<any>): Options => options as unknown as Options
-const isOurs = ({ codec }: Weight): boolean => codec?.name === 'gptq'
+const isOurs = ({ codec }: WeightToWrite): boolean => codec?.name === 'gptq'
 
 /** one layer's tensors @throws Error where 32 divides not both sides, as the readers of the format need */
-const tensorsOf = (hf: string, { parts, codec, shape }: Weight, version: 1 | 2): TensorSource[] => {
+const tensorsOf = (hf: string, { parts, codec, shape }: WeightToWrite, version: 1 | 2): TensorSource[] => {
   const [out, width] = shape
   const { bits, group, symmetric } = optionsOf(codec!)
   const size = group === -1 ? width : group
   const groups = width / size
   const mask = 2 ** bits - 1
   const stem = hf.replace(/\.weight$/, '')
-  const ints = async (t: Tensor): Promise<Int32Array> => (await t.data()) as Int32Array
+  const ints = async (t: Part): Promise<Int32Array> => (await t.data()) as Int32Array
   const bytes = ({ buffer, byteOffset, byteLength }: Int32Array): Uint8Array =>
     new Uint8Array(buffer, byteOffset, byteLength)
   const order = async (): Promise<Int32Array | undefined> =>
@@ -174,7 +174,7 @@ const tensorsOf = (hf: string, { parts, codec, shape }: Weight, version: 1 | 2):
 }
 
 /** is some zero point 0? stored less one it is the largest code, which not every reader brings back */
-const hasZeroAtZero = async (weights: readonly Weight[]): Promise<boolean> => {
+const hasZeroAtZero = async (weights: readonly WeightToWrite[]): Promise<boolean> => {
   for (const { parts, codec } of weights) {
     const { bits } = optionsOf(codec!)
     const zero = parts['zero']
@@ -184,7 +184,7 @@ const hasZeroAtZero = async (weights: readonly Weight[]): Promise<boolean> => {
 }
 
 /** which modules of a block are packed, where not all are: the same in every block */
-const modulesOf = (weights: Network<any>['weights'], names: Names): readonly (readonly string[])[] | undefined => {
+const modulesOf = (weights: WeightsToWrite['weights'], names: Names): readonly (readonly string[])[] | undefined => {
   const blocks = new Map<string, string[]>()
   let some = false
   for (const { hf, name } of names) {
@@ -202,7 +202,7 @@ const modulesOf = (weights: Network<any>['weights'], names: Names): readonly (re
 
 /** How a network quantized with `gptq` is written so that AutoGPTQ, GPTQModel, transformers and vLLM read it. */
 export const gptqWriter = async (
-  { weights }: Network<any>,
+  { weights }: WeightsToWrite,
   names: Names,
   { version }: GptqFormatOptions = {},
 ): Promise<PackedWriter> => {

@@ -1,11 +1,11 @@
-import type { Codec, Config, Network, Params, Tensor, Weight } from '@weftjs/spec'
+import type { Codec, Config, Tensor, Weight } from '@weftjs/spec'
 import { tensor1d } from '@weftjs/tensor'
 import { type Checkpoint, CheckpointError, decodeInts, type TensorSource } from '@weftjs/tensor/checkpoint'
 import { fromParts } from '@weftjs/weight'
 import { type HqqOptions, hqq } from '../hqq.ts'
 import type { ConstantsDtype } from '../kernels/constants.ts'
 import { bytesOf } from '../kernels/loop.ts'
-import type { Names, PackedFormat, PackedWriter } from './format.ts'
+import type { Names, PackedFormat, PackedWriter, Part, WeightsToWrite, WeightToWrite } from './format.ts'
 import { packedRows, packHqq, packingOf, unpackHqq } from './hqq-pack.ts'
 
 const TORCH: Readonly<Record<ConstantsDtype, string>> = {
@@ -30,7 +30,7 @@ const words = (data: Uint8Array): Tensor => {
 }
 /** the first n bytes of a part */
 const raw =
-  (t: Tensor, n: number): (() => Promise<Uint8Array>) =>
+  (t: Part, n: number): (() => Promise<Uint8Array>) =>
   async () =>
     bytesOf((await t.data()) as Int32Array).subarray(0, n)
 
@@ -120,7 +120,7 @@ const scalar = (name: string, dtype: 'I32' | 'U8' | 'F32', value: number): Tenso
 })
 
 /** A packed weight as the tensors of an hqq layer. `hf` is the weight's name: `….q_proj.weight`. */
-export const toHqq = (hf: string, { codec, parts, shape }: Weight): readonly TensorSource[] => {
+export const toHqq = (hf: string, { codec, parts, shape }: WeightToWrite): readonly TensorSource[] => {
   if (codec?.name !== 'hqq')
     throw new Error(`${hf}: is in format '${codec?.name ?? 'dense'}', not 'hqq'; quantize it first`)
   const options = codec.options as unknown as Options
@@ -129,14 +129,14 @@ export const toHqq = (hf: string, { codec, parts, shape }: Weight): readonly Ten
   const packing = packingOf(bits)
   const stem = hf.replace(/\.weight$/, '')
   const at = (key: string): string => `${stem}.${key}`
-  const { q, scale, zero } = parts as Params
+  const { q, scale, zero } = parts
   const groups = axis === 1 ? [rows, 1] : [1, columns]
   const count = groups[0]! * groups[1]!
   const text = (key: string, value: string): TensorSource => ({
     ...{ name: at(key), dtype: 'U8', shape: [value.length], data: ascii(value) },
   })
   const flag = (key: string, value: boolean): TensorSource => scalar(at(key), 'U8', Number(value))
-  const numbers = (key: string, t: Tensor): TensorSource => ({
+  const numbers = (key: string, t: Part): TensorSource => ({
     ...{ name: at(key), dtype, shape: groups, data: raw(t, count * (dtype === 'F32' ? 4 : 2)) },
   })
   return [
@@ -183,7 +183,7 @@ const settings = (options: Options, shape: Shape): Config => ({
   offload_meta: false,
 })
 
-const writer = async ({ weights }: Network<any>, names: Names): Promise<PackedWriter> => {
+const writer = async ({ weights }: WeightsToWrite, names: Names): Promise<PackedWriter> => {
   const modules = [...names].flatMap(({ hf, name }) => {
     const weight = weights[name]
     return weight && name !== 'embed' ? [{ module: hf.replace(/\.weight$/, ''), weight }] : []

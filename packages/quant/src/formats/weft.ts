@@ -1,10 +1,10 @@
-import type { Codec, Config, Network, Params, Tensor, Weight } from '@weftjs/spec'
+import type { Codec, Config, Tensor } from '@weftjs/spec'
 import { tensor } from '@weftjs/tensor'
 import { CheckpointError, type TensorSource } from '@weftjs/tensor/checkpoint'
 import { fromParts } from '@weftjs/weight'
 import { loadGgufTypes } from '../gguf/blocks/index.ts'
 import { codecs } from './codecs.ts'
-import type { PackedFormat } from './format.ts'
+import type { PackedFormat, Part } from './format.ts'
 
 /** A codec as JSON: its name, and the options that its factory takes. `of` in them describes the codec that it wraps. */
 interface Described {
@@ -81,7 +81,7 @@ export const format: PackedFormat = {
     }
     return fromParts(codec, parts, shape)
   },
-  writer: async (network: Network<any>, names) => {
+  writer: async (network, names) => {
     const list: Described[] = []
     const place = new Map<string, number>()
     const at = (codec: Codec<any>): number => {
@@ -97,7 +97,7 @@ export const format: PackedFormat = {
     }
     if (!list.length) throw new Error('no weight of the network is packed; quantize it first')
     const config = { quant_method: 'weft', codecs: list, weights }
-    const source = (name: string, t: Tensor): TensorSource => ({
+    const source = (name: string, t: Part): TensorSource => ({
       name,
       dtype: DTYPES[t.dtype as keyof typeof DTYPES],
       shape: t.shape,
@@ -107,10 +107,8 @@ export const format: PackedFormat = {
       },
     })
     return {
-      tensors: (hf: string, { parts }: Weight): readonly TensorSource[] | undefined =>
-        Object.hasOwn(weights, hf)
-          ? Object.entries(parts as Params).map(([part, t]) => source(`${hf}.${part}`, t))
-          : undefined,
+      tensors: (hf, { parts }) =>
+        Object.hasOwn(weights, hf) ? Object.entries(parts).map(([part, t]) => source(`${hf}.${part}`, t)) : undefined,
       config: { quantization_config: config },
     }
   },
