@@ -1,12 +1,13 @@
-import { checkpointOf, initNetwork, loadNetwork, namesOf, type TransformerConfig } from '@weftjs/model'
+import { calibrate, checkpointOf, initNetwork, loadNetwork, namesOf, type TransformerConfig } from '@weftjs/model'
 import type { Config, Network } from '@weftjs/spec'
 import { cpu, rng } from '@weftjs/tensor'
 import { blobSink, fromBytes, type TensorSource } from '@weftjs/tensor/checkpoint'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { ggufFolder } from '../src/gguf/folder.ts'
+import { ggufImportance } from '../src/gguf/imatrix.ts'
 import { ggufModel, ggufPacked } from '../src/gguf/model.ts'
 import { writeGguf } from '../src/gguf/writer.ts'
-import { fromPacked } from '../src/index.ts'
+import { fromPacked, gguf } from '../src/index.ts'
 
 beforeAll(async () => {
   await cpu()
@@ -36,6 +37,13 @@ const valuesOf = (network: Network<TransformerConfig>): Record<string, Float32Ar
     ...Object.entries(network.vectors).map(([n, t]) => [n, t.dataSync()]),
   ])
 
+const all = async (data: TensorSource['data']): Promise<Uint8Array> => {
+  const given = await (typeof data === 'function' ? data() : data)
+  const parts: Uint8Array[] = []
+  for await (const part of given instanceof Uint8Array ? [given] : given) parts.push(part.slice())
+  return new Uint8Array(Buffer.concat(parts))
+}
+
 describe.each(Object.entries(MODELS))('experts of %s in GGUF', (_, config) => {
   const made = (): Network<TransformerConfig> => initNetwork(config, rng(3))
 
@@ -62,16 +70,9 @@ describe.each(Object.entries(MODELS))('experts of %s in GGUF', (_, config) => {
     expect(valuesOf(await opened(file))).toEqual(valuesOf(network))
   })
 
-  it('may come from a checkpoint that has them in one tensor', async () => {
-    const { config: out, tensors } = checkpointOf(made())
-    const bytes = async ({ data }: TensorSource): Promise<Uint8Array> => {
-      const given = await (typeof data === 'function' ? data() : data)
-      const parts: Uint8Array[] = []
-      for await (const part of given instanceof Uint8Array ? [given] : given) parts.push(part)
-      return new Uint8Array(Buffer.concat(parts))
-    }
-    const single = tensors.filter((t) => !/\.experts\./.test(t.name))
-    const fused: TensorSource[] = []
+  /** all experts in one tensor, as transformers has them */
+  const fusedOf = async (tensors: readonly TensorSource[]): Promise<TensorSource[]> => {
+    const fused = tensors.filter((t) => !/\.experts\./.test(t.name))
     for (const layer of [0, 1])
       for (const [name, parts] of [
         ['gate_up_proj', [/\.(w1|gate_proj)\.weight$/, /\.(w3|up_proj)\.weight$/]],
@@ -84,7 +85,7 @@ describe.each(Object.entries(MODELS))('experts of %s in GGUF', (_, config) => {
             const t = tensors.find(
               (t) => t.name.includes(`layers.${layer}.`) && t.name.includes(`experts.${e}.`) && part.test(t.name),
             )!
-            own.push(await bytes(t))
+            own.push(await all(t.data))
             shape = [3, parts.length * t.shape[0]!, t.shape[1]!]
           }
         fused.push({
@@ -92,11 +93,58 @@ describe.each(Object.entries(MODELS))('experts of %s in GGUF', (_, config) => {
           data: new Uint8Array(Buffer.concat(own)),
         })
       }
+    return fused
+  }
+
+  it('may come from a checkpoint that has them in one tensor', async () => {
+    const { config: out, tensors } = checkpointOf(made())
     const [a, b] = [
-      await bytesOf(out, [...single, ...fused], { mix: 'Q8_0' }),
+      await bytesOf(out, await fusedOf(tensors), { mix: 'Q8_0' }),
       await bytesOf(out, tensors, { mix: 'Q8_0' }),
     ]
     expect(valuesOf(await opened(a))).toEqual(valuesOf(await opened(b)))
+  })
+
+  it('are weighed by what each reads of the tokens that are sent to it', async () => {
+    const network = made()
+    const names = namesOf(network.config)
+    const ids = Array.from(rng(5).numbers(24), (u) => Math.floor(u * 24))
+    const batch = { shape: [2, 12] as const, ids: Int32Array.from(ids), targets: Int32Array.from(ids) }
+    const rest = { positions: new Int32Array(24).map((_, i) => i % 12), segments: new Int32Array(24).fill(1) }
+    const seen = await calibrate(network, [{ ...batch, ...rest }], { statistics: ['square'] })
+    // one that no token came to
+    const { 'blocks.1.mlp.experts.2.gate': _, ...some } = seen
+    const { config: out, tensors } = checkpointOf(network)
+    const importance = await ggufImportance(some, names, out)
+    for (const [part, width] of [
+      ['gate', 32],
+      ['up', 32],
+      ['down', 64],
+    ] as const)
+      for (let e = 0; e < 3; e++) {
+        const own = some[`blocks.1.mlp.experts.${e}.${part}`]
+        const columns = importance[`blk.1.ffn_${part}_exps.weight`]!.subarray(e * width, (e + 1) * width)
+        const want = own ? await own.get('square').data() : new Float32Array(width).fill(1)
+        expect([...columns], `${part} of expert ${e}`).toEqual([...want])
+      }
+    const made1 = ggufModel({ config: out, tensors, mix: 'Q4_0', importance })
+    const found = made1.tensors.find((t) => t.name === 'blk.1.ffn_up_exps.weight')!
+    expect(found.type).toBe('Q4_0')
+    const each = [0, 1, 2].map((e) => {
+      const site = `blocks.1.mlp.experts.${e}.up`
+      const codec = gguf({ type: 'Q4_0', importance: true })
+      const { q } = codec.encode(network.weights[site]!.dense(), seen[site]!)
+      return new Uint8Array((q.dataSync() as Int32Array).slice().buffer)
+    })
+    expect(await all(found.data)).toEqual(new Uint8Array(Buffer.concat(each)))
+    const plain = ggufModel({ config: out, tensors, mix: 'Q4_0' }).tensors.find((t) => t.name === found.name)!
+    expect(await all(plain.data)).not.toEqual(await all(found.data))
+    // the same where a checkpoint has them in one tensor
+    const fused = ggufModel({ config: out, tensors: await fusedOf(tensors), mix: 'Q4_0', importance })
+    for (const name of ['blk.1.ffn_gate_exps.weight', 'blk.1.ffn_up_exps.weight', 'blk.0.ffn_down_exps.weight']) {
+      const [a, b] = [made1, fused].map((f) => f.tensors.find((t) => t.name === name)!)
+      expect(await all(a!.data), name).toEqual(await all(b!.data))
+    }
   })
 
   it('that are missing, or computed otherwise by llama.cpp, are refused', () => {

@@ -1,15 +1,19 @@
 import type { Config, Seen } from '@weftjs/spec'
 import { type ByteSource, CheckpointError } from '@weftjs/tensor/checkpoint'
 import type { Names } from '../formats/format.ts'
-import { familyOf } from './config-out.ts'
-import { toGgufName } from './families.ts'
+import { familyOf, sizesOf } from './config-out.ts'
+import { expertIn, expertsName, toGgufName } from './families.ts'
 import { openGguf } from './reader.ts'
 
-/** E[x²] of what each column of a matrix is multiplied by, by ggml's name of its tensor: `blk.3.ffn_down.weight`. */
+/**
+ * E[x²] of what each column of a matrix is multiplied by, by ggml's name of its tensor: `blk.3.ffn_down.weight`; of
+ * `blk.3.ffn_down_exps.weight` those of one expert after the other.
+ */
 export type GgufImportance = Readonly<Record<string, Float32Array>>
 
 /**
- * The importance of a calibration pass that gathered `square`.
+ * The importance of a calibration pass that gathered `square`. Where no token came to an expert its columns count alike, as
+ * llama.cpp has it.
  * @param names which of the checkpoint's names each matrix has: `namesOf(network.config)`
  */
 export const ggufImportance = async (
@@ -21,8 +25,17 @@ export const ggufImportance = async (
   const found: Record<string, Float32Array> = {}
   for (const { hf, name } of names) {
     const own = seen[name]
-    const to = own && toGgufName(family, hf)
-    if (own && to) found[to] = (await own.get('square').data()) as Float32Array
+    if (!own) continue
+    const square = (await own.get('square').data()) as Float32Array
+    const one = expertIn(family, hf)
+    if (one?.expert !== undefined) {
+      const key = expertsName(one.layer, one.parts[0]!)
+      found[key] ??= new Float32Array(sizesOf(config).experts!.count * square.length).fill(1)
+      found[key].set(square, one.expert * square.length)
+      continue
+    }
+    const to = toGgufName(family, hf)
+    if (to) found[to] = square
   }
   return found
 }

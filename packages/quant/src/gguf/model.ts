@@ -74,11 +74,6 @@ export const ggufModel = (options: GgufModelOptions): GgufFile => {
     const type = shape.length < 2 ? chosen : fitting(typeOf?.(name, chosen) ?? chosen, shape.at(-1)!)
     const { moved, shift, sources } = plan
     const columns = importanceFor(importance, name, shape)
-    if (columns && shape.length > 2 && sources.length !== shape[0])
-      throw new CheckpointError(
-        'has all experts in one tensor, and importance is of each; save the checkpoint with a tensor for each expert',
-        { tensor: sources[0]!.name },
-      )
     const of = (source: TensorSource, e: number): ReturnType<typeof converted> =>
       converted(source.data, {
         ...{
@@ -89,7 +84,7 @@ export const ggufModel = (options: GgufModelOptions): GgufFile => {
           moved,
           shift,
         },
-        importance: columns?.subarray(e * shape.at(-1)!, (e + 1) * shape.at(-1)!),
+        importance: sources.length > 1 ? columns?.subarray(e * shape.at(-1)!, (e + 1) * shape.at(-1)!) : columns,
       })
     return { name, shape, type, data: () => inTurn(sources, of) }
   })

@@ -80,7 +80,7 @@ export interface Conversion {
   readonly moved?: { readonly height: number; readonly of: (row: number) => number } | undefined
   /** added to each number */
   readonly shift: number
-  /** what each column is worth: E[x²] */
+  /** what each column is worth: E[x²]; of a tensor [E, out, in] the columns of each expert */
   readonly importance?: Float32Array | undefined
 }
 
@@ -94,6 +94,7 @@ export async function* converted(data: TensorSource['data'], c: Conversion): Chu
       `${c.name}: has dtype ${c.dtype}, which is not written to GGUF; load the model and export the network`,
     )
   const rowBytes = (width * bits) / 8
+  const matrix = c.importance && c.shape.length > 2 ? width * c.shape.at(-2)! : elements
   let done = 0
   for await (const piece of regrouped(data, rowBytes * (c.moved?.height ?? 1), (elements * bits) / 8)) {
     const bytes = c.moved ? movedRows(piece, rowBytes, c.moved.height, c.moved.of) : piece
@@ -108,8 +109,14 @@ export async function* converted(data: TensorSource['data'], c: Conversion): Chu
         `${c.name}: element ${done + bad} is ${values[bad]}, which ${c.type} cannot hold; check the checkpoint, or choose another type for it`,
       )
     if (c.shift) values = values.map((v) => v + c.shift)
+    // rows of one matrix at a time, each with the columns of its own
+    for (let at = 0; at < values.length; ) {
+      const e = Math.floor((done + at) / matrix)
+      const to = Math.min(values.length, (e + 1) * matrix - done)
+      yield await encoded(c.type, values.subarray(at, to), width, c.importance?.subarray(e * width, (e + 1) * width))
+      at = to
+    }
     done += values.length
-    yield await encoded(c.type, values, width, c.importance)
   }
 }
 
