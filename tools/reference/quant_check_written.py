@@ -7,6 +7,8 @@ bitsandbytes, compressed-tensors, fp8, aqlm   transformers with the package
 gptq, awq                                     transformers with optimum and GPTQModel, whose kernels for a CPU are these
 hqq                                           the package's layers in transformers' model: transformers 5 reads no packed HQQ
 
+A folder `adapter` in it is a LoRA for that checkpoint, which the real PEFT puts on: the logits are those with it.
+
 Printed is the largest difference of a logit as a share of the largest logit: of the model as the tool runs it, and of the
 weights that the tool decodes in a plain model, where its layers round what they read or what they give (LLM.int8 packs the
 inputs too, others multiply in 16 bits). Exits with 1 where the weights' is above the tolerance, or the run's of a tool that
@@ -112,6 +114,17 @@ def decoded(module):
     return None
 
 
+def with_adapter(folder, network):
+    """a LoRA of the folder on top, on the packed layers as on plain ones"""
+    if not (Path(folder) / "adapter").exists():
+        return network, 0
+    from peft import PeftModel
+    from peft.tuners.lora import LoraLayer
+
+    network = PeftModel.from_pretrained(network, Path(folder) / "adapter").eval()
+    return network, sum(isinstance(m, LoraLayer) for m in network.modules())
+
+
 def check(folder, tolerance):
     config = json.loads((Path(folder) / "config.json").read_text())["quantization_config"]
     method = config["quant_method"]
@@ -134,19 +147,22 @@ def check(folder, tolerance):
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False  # it would decode to bfloat16
+    state = dict(model.state_dict())
+    model, adapted = with_adapter(folder, model)
     run = alone = off(model)
     if weights:
         network = plain(folder)
-        rest = {k: v for k, v in model.state_dict().items() if k in network.state_dict()}
+        rest = {k: v for k, v in state.items() if k in network.state_dict()}
         rest = {k: v.float() for k, v in rest.items() if k.removesuffix(".weight") not in weights}
         network.load_state_dict(rest, strict=False)
         with torch.no_grad():
             for name, w in weights.items():
                 network.get_submodule(name).weight.copy_(w.float())
-        alone = off(network)
+        alone = off(with_adapter(folder, network)[0])
     rounds = next((why for kind, why in ROUNDS.items() if kind in kinds), None)
     good = alone <= tolerance and (run <= tolerance or rounds is not None)
-    print(f"{'ok ' if good else 'BAD'} {Path(folder).name}: {method}, {len(weights)} layers {kinds or ''}, "
+    what = f"{method}, {len(weights)} layers {kinds or ''}{f' and {adapted} of LoRA' if adapted else ''}"
+    print(f"{'ok ' if good else 'BAD'} {Path(folder).name}: {what}, "
           f"run {run:.1e}{f' ({rounds})' if rounds else ''}, decoded {alone:.1e}")
     return good
 
