@@ -34,6 +34,12 @@ export const ENTRIES: readonly Entry[] = [
   { codec: 'gguf:Q5_0' },
   { codec: 'mixed:bits=5', says: 'Bits where they matter lose less than as many everywhere', beats: 'int4:group=32' },
   { codec: 'mixed:bits=4.5', says: 'The same against one of its own formats for all', beats: 'gguf:Q4_0' },
+  {
+    codec: 'mixed:bits=4.5,of=gptq',
+    says: "Bits where they matter lose less than GPTQ's 4 everywhere",
+    beats: 'gptq:bits=4,group=64',
+  },
+  { codec: 'gptq:bits=4,group=64' },
   { codec: 'int4:group=32' },
   { codec: 'gguf:Q4_1' },
   { codec: 'gguf:Q4_0' },
@@ -56,6 +62,8 @@ export const ENTRIES: readonly Entry[] = [
   { codec: 'int3:group=32' },
   { codec: 'mixed:bits=3.5', says: 'The same at 3 bits', beats: 'int3:group=64' },
   { codec: 'int3:group=64' },
+  { codec: 'mixed:bits=3.5,of=gptq', says: 'The same at 3 bits', beats: 'gptq:bits=3,group=64' },
+  { codec: 'gptq:bits=3,group=64' },
   { codec: 'hqq:bits=3,group=32', says: 'The same at 3 bits', beats: 'int3:group=32' },
   { codec: 'gptq:bits=3,group=32,symmetric=false', says: 'The same at 3 bits', beats: 'int3:group=32' },
   {

@@ -67,6 +67,16 @@ export interface QuantRow {
   } | null
   readonly error?: string
 }
+/** A claim of what trains in few bits. */
+export interface TrainingRow extends Spread {
+  readonly method: string
+  readonly claim: string
+  /** what the margin is, above 0 where the claim holds */
+  readonly metric: string
+  readonly seeds: number
+  readonly holds: boolean
+  readonly note?: string
+}
 export interface QuantTable {
   readonly name: string
   readonly date: string
@@ -74,4 +84,5 @@ export interface QuantTable {
   /** by the name of the model: numbers in the matrices of its blocks, and the perplexity of the full one */
   readonly models: Readonly<Record<string, { readonly weights: number }>>
   readonly rows: readonly QuantRow[]
+  readonly training?: readonly TrainingRow[]
 }

@@ -1,7 +1,7 @@
 /** The comparison of storage formats, from claims/results/quant.json, as a table. */
 import { existsSync } from 'node:fs'
 import { join, relative } from 'node:path'
-import type { QuantRow, QuantTable } from '../claims/table.ts'
+import type { QuantRow, QuantTable, TrainingRow } from '../claims/table.ts'
 import { read, root } from './source.ts'
 
 const FILE = 'claims/results/quant.json'
@@ -10,10 +10,20 @@ export const PLOT = 'claims/results/quant.svg'
 export const results = (): QuantTable | undefined =>
   existsSync(join(root, FILE)) ? (JSON.parse(read(FILE)) as QuantTable) : undefined
 const size = (n: number): string => (n >= 1e6 ? `${(n / 1e6).toFixed(1)} MB` : `${(n / 1e3).toFixed(1)} kB`)
-const claimOf = ({ claim, holds, mean, sd, metric }: QuantRow): string =>
+const claimOf = ({ claim, holds, mean, sd, metric }: Omit<QuantRow, 'method' | 'model' | 'run' | 'seeds'>): string =>
   claim
     ? `${claim}: ${holds ? 'holds' : 'does not show here'} (${metric}: ${mean!.toFixed(4)} ± ${sd!.toFixed(4)})`
     : ''
+
+const trainedOf = (training: readonly TrainingRow[]): string[] =>
+  training.length
+    ? [
+        '',
+        '**Training** on mini, 40 steps of the same text, each at the best rate of one grid on a validation split:',
+        '',
+        ...training.map((r) => `- \`${r.method}\`: ${claimOf(r)}${r.note ? `. ${r.note}` : ''}`),
+      ]
+    : []
 
 export const quantTable = (
   table: (head: readonly string[], rows: readonly (readonly string[])[]) => string,
@@ -54,5 +64,6 @@ export const quantTable = (
     `![perplexity against bits a weight](${relative(from, PLOT)})`,
     '',
     parts.join('\n\n'),
+    ...trainedOf(found.training ?? []),
   ].join('\n')
 }
