@@ -72,6 +72,9 @@ interface Segment {
  * decoded for it is in full precision: that is what attention reads. `steps: [{ bits: 8 }], keys: 'token', window: 0` is the
  * plain int8 cache. A text of the batch that begins with padding shares scales with it.
  *
+ * That bits should fall with age, as SAQ says, does not show on mini: within 400 tokens 8, 4 and 2 bits, 4 on average, are off
+ * by a KL of 0.03 to 0.06 for the next token, 4 bits for all by 0.002 to 0.006. What is old is worth its bits there.
+ *
  * `generate(tuned, prompts, { cache: kvStaircase() })`
  */
 export const kvStaircase = (options: KvStaircaseOptions = {}): ((limit: number) => KvPacked) => {
