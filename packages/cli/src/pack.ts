@@ -1,6 +1,7 @@
 import { match, matcher, namesOf, type PackedWriter, sitesOf, type TransformerConfig } from '@weftjs/model'
-import { awq, awqClipped, awqScale, packedWriter as layoutFor, packing, quantize } from '@weftjs/quant'
-import type { Codec, Config, Network, Site } from '@weftjs/spec'
+import { repack } from '@weftjs/model/node'
+import { awq, awqClipped, awqScale, packedWriter as layoutFor, packing, quantize, streaming } from '@weftjs/quant'
+import type { Codec, Config, Network, Site, Weight } from '@weftjs/spec'
 import { bytesOf, dispose } from '@weftjs/tensor'
 import type { Folder } from '@weftjs/tensor/checkpoint'
 import { tensorsOf } from '@weftjs/weight'
@@ -73,6 +74,78 @@ export const mustHaveData = (plan: Plan, has: boolean, remedy: string): void => 
   if (plan.looks && !has) throw new Failure(`${plan.name} looks at what the model reads; ${remedy}`)
 }
 
+/** @throws Failure that names the nearest where no matrix matches */
+const mustMatch = (
+  network: Pick<Network<TransformerConfig>, 'config'> & { readonly weights: object },
+  at: OpenOptions['at'],
+): void => {
+  const wanted = at === undefined ? undefined : matcher(at)
+  const names = Object.keys(network.weights)
+  if (!wanted || names.some((name) => wanted({ name } as Site))) return
+  try {
+    match(sitesOf({ vectors: {}, ...network } as Network<TransformerConfig>), at!) // it knows what is nearest
+  } catch (error) {
+    throw new Failure(`at: ${(error as Error).message}`)
+  }
+  throw new Failure(`at: ${JSON.stringify(at)} is no matrix; name one, such as ${names.slice(0, 3).join(', ')}`)
+}
+
+/** What becomes of a model's matrices. */
+export interface Packed {
+  readonly matrices: number
+  /** of those, scales included */
+  readonly bits: number
+  /** bytes of all matrices */
+  readonly before: number
+  readonly after: number
+  readonly layout: string
+  readonly files: readonly string[]
+}
+const elements = ({ shape }: Pick<Weight, 'shape'>): number => shape[0] * shape[1]
+
+/**
+ * A model from folder to folder in a format that looks at nothing, a tensor at a time; undefined where the network has to
+ * be in memory: for a plan that looks, and for a model that is packed already.
+ */
+export const passThrough = async (
+  folder: Folder,
+  plan: Plan,
+  out: string,
+  { at, layout }: { readonly at?: string | undefined; readonly layout?: string | undefined },
+): Promise<Packed | undefined> => {
+  if (!plan.codec || (await isPacked(folder))) return undefined
+  const how = streaming(plan.codec, {
+    ...(at !== undefined && { at }),
+    ...(layout !== undefined && { layout }),
+    onProgress,
+  })
+  const { files, network, packed } = await repack(folder, how, out, { onOpen: (network) => mustMatch(network, at) })
+  const weights = Object.values(network.weights)
+  const of = (some: readonly (typeof weights)[number][]): number =>
+    some.reduce(
+      (n, w) => n + (w.codec ? Object.values(w.parts).reduce((m, { size }) => m + 4 * size, 0) : 4 * elements(w)),
+      0,
+    )
+  const made = weights.filter((w) => w.codec)
+  return {
+    ...{ matrices: made.length, bits: (8 * of(made)) / made.reduce((n, w) => n + elements(w), 0) },
+    ...{ before: weights.reduce((n, w) => n + 4 * elements(w), 0), after: of(weights) },
+    ...{ layout: layoutIn(packed), files },
+  }
+}
+
+const isPacked = async (folder: Folder): Promise<boolean> => {
+  try {
+    return Boolean((JSON.parse(await folder.text('config.json')) as Config)['quantization_config'])
+  } catch {
+    return false // who opens it says what is wrong
+  }
+}
+
+/** what a packed model's config.json calls its layout */
+export const layoutIn = (writer: PackedWriter | undefined): string =>
+  (writer?.config['quantization_config'] as { quant_method?: string } | undefined)?.quant_method ?? 'weft'
+
 /** A model on its way into the format of a plan. */
 export interface Opened {
   /** packed already where the plan could do so as the matrices were read */
@@ -97,14 +170,7 @@ export const openFor = async (
 ): Promise<Opened> => {
   const stream = plan?.codec && !keep && packing(plan.codec, { ...(at !== undefined && { at }) })
   const network = await openNetwork(folder, { precision, ...(stream && { packed: stream }) })
-  const wanted = at === undefined ? undefined : matcher(at)
-  if (plan && wanted && !Object.keys(network.weights).some((name) => wanted({ name } as Site))) {
-    try {
-      match(sitesOf(network), at!) // it knows what is nearest
-    } catch (error) {
-      throw new Failure(`at: ${(error as Error).message}`)
-    }
-  }
+  if (plan) mustMatch(network, at)
   const streamed = Object.values(network.weights).filter((w) => w.codec && w.codec === plan?.codec)
   const before = Object.values(network.weights).reduce(
     (n, w) => n + (streamed.includes(w) ? 4 * w.shape[0] * w.shape[1] : bytesOf(w.parts)),

@@ -1,6 +1,8 @@
 import { cp, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { bytesOf } from '@weftjs/tensor'
 import { describe, expect, it } from 'vitest'
+import { openFolder, openNetwork, weigh } from '../src/models.ts'
 import { contents, llama3, speaking, temporary, weft } from './weft.ts'
 
 const cpu = ['--backend', 'wasm'] as const
@@ -77,6 +79,25 @@ describe('quantize', () => {
     expect(said).toMatchObject({ layout, matrices: 28 })
     expect(said['bits_per_weight']).toBeLessThanOrEqual(bits)
     expect((await greedy(out)).length).toBeGreaterThan(8)
+  })
+
+  it.each([
+    ['nf4-dq', 4.14],
+    ['outliers:of=int8,threshold=3', 12],
+  ])('what is said of %s is what the file holds, and a second time is from the file in memory', async (codec, most) => {
+    const { out, said } = await quantized(codec)
+    const network = await openNetwork(await openFolder(out))
+    const packed = Object.values(network.weights).filter((w) => w.codec)
+    expect(packed).toHaveLength(28)
+    const values = (weights: typeof packed): number => weights.reduce((n, w) => n + w.shape[0] * w.shape[1], 0)
+    expect(said['bytes_before']).toBe(4 * values(Object.values(network.weights)))
+    expect(said['bytes_after']).toBe(weigh(network))
+    expect(said['bits_per_weight']).toBeCloseTo((8 * packed.reduce((n, w) => n + bytesOf(w.parts), 0)) / values(packed))
+    expect(said['bits_per_weight']).toBeLessThan(most)
+    const again = `${out}-again`
+    const { code, err } = await weft(['quantize', out, again, '--codec', 'int8', '--at', 'embed', ...cpu])
+    expect({ code, err: code ? err : '' }).toEqual({ code: 0, err: '' })
+    expect((await openNetwork(await openFolder(again))).weights['embed']!.codec?.name).toBe('int8')
   })
 
   it.each([

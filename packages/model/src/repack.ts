@@ -46,7 +46,10 @@ export interface Repacking {
 
 export interface RepackOptions
   extends Pick<LoadOptions, 'architectures'>,
-    Pick<SaveOptions, 'dtype' | 'maxShardBytes'> {}
+    Pick<SaveOptions, 'dtype' | 'maxShardBytes'> {
+  /** is told what will be written before any of it is; what it throws ends the matter */
+  readonly onOpen?: (network: Repacked['network']) => void
+}
 
 /** A model on its way from file to file. */
 export interface Repacked extends ReturnType<typeof layOut> {
@@ -94,7 +97,7 @@ const decoded = async (c: TransformerConfig, name: Name, dtype: Dtype, weight: W
 export const repacked = async (
   folder: Folder,
   how: Repacking,
-  { architectures, dtype }: Omit<RepackOptions, 'maxShardBytes'> = {},
+  { architectures, dtype, onOpen }: Omit<RepackOptions, 'maxShardBytes'> = {},
 ): Promise<Repacked> => {
   const files = await openModelIn(folder, architectures)
   const { checkpoint } = files
@@ -119,6 +122,7 @@ export const repacked = async (
       if (weight) toCome.set(name.name, weight)
     }
     const network = { config, weights }
+    onOpen?.(network)
     const packed = toCome.size ? await how.writer(network, namesOf(config)) : undefined
     let held: Uint8Array | undefined
     const buffer = (): Uint8Array => {

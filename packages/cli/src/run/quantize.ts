@@ -29,7 +29,18 @@ import { Failure, usage } from '../fail.ts'
 import { feed } from '../feed.ts'
 import { openFolder, openNetwork, openTokenizer, weigh } from '../models.ts'
 import { guardOut } from '../out.ts'
-import { disposeOnly, mustHaveData, openFor, packedWriter, planOf } from '../pack.ts'
+import {
+  disposeOnly,
+  layoutIn,
+  mustHaveData,
+  type Opened,
+  openFor,
+  type Packed,
+  packedWriter,
+  passThrough,
+  planOf,
+} from '../pack.ts'
+import type { Plan } from '../plan.ts'
 import { counted, print, printJson, size, status, statusDone, warn } from '../terminal.ts'
 
 /** rows of a text file that a calibration pass looks at */
@@ -125,6 +136,33 @@ const toGguf = async (
   return { bytes: (await stat(out)).size }
 }
 
+interface InMemory {
+  readonly at: string | undefined
+  readonly layout: string | undefined
+  readonly batches?: (opened: Opened) => Promise<() => Promise<readonly Batch[]>>
+}
+/** a plan that has to see the network, or a network that is packed already */
+const inMemory = async (
+  folder: Folder,
+  plan: Plan,
+  out: string,
+  { at, layout, batches }: InMemory,
+): Promise<Packed> => {
+  const opened = await openFor(folder, plan, { at })
+  const rows = await batches?.(opened)
+  const packed = await opened.pack({ ...(rows && { batches: rows }) })
+  const values = Object.values(packed.weights).filter((w) => w.codec)
+  status('writing')
+  const writer = await packedWriter(packed, layout)
+  const files = await save(packed, out, { from: folder, ...writer })
+  const bits =
+    (8 * values.reduce((n, w) => n + bytesOf(w.parts), 0)) / values.reduce((n, w) => n + w.shape[0] * w.shape[1], 0)
+  return {
+    ...{ matrices: values.length, bits, before: opened.before, after: weigh(packed) },
+    ...{ layout: layoutIn(writer.packed), files },
+  }
+}
+
 export const quantize = async ({ args: [model, out], text, number, flag }: Call): Promise<number> => {
   const codec = text('codec')
   if (codec === undefined) throw usage('quantize needs --codec; weft list quant names them')
@@ -158,30 +196,30 @@ export const quantize = async ({ args: [model, out], text, number, flag }: Call)
   const folder = await openFolder(model!)
   await guardOut(target, folder)
   const began = performance.now()
-  const { network, before, pack } = await openFor(folder, plan, { at: text('at') })
-  const count = number('batches', { min: 1, whole: true }) ?? BATCHES
-  const tokenizer = path === undefined ? undefined : await openTokenizer(folder, network)
-  const batches = tokenizer && (() => textsOf(path!, network.config, tokenizer, count))
-  const packed = await pack({ ...(batches && { batches }) })
-  const seconds = (performance.now() - began) / 1000
-  const after = weigh(packed)
-  const values = Object.values(packed.weights).filter((w) => w.codec)
-  const bits =
-    (8 * values.reduce((n, w) => n + bytesOf(w.parts), 0)) / values.reduce((n, w) => n + w.shape[0] * w.shape[1], 0)
-  status('writing')
-  const writer = await packedWriter(packed, text('layout'))
-  const files = await save(packed, target, { from: folder, ...writer })
+  const [at, layout] = [text('at'), text('layout')]
+  const made =
+    (await passThrough(folder, plan, target, { at, layout })) ??
+    (await inMemory(folder, plan, target, {
+      ...{ at, layout },
+      ...(path !== undefined && {
+        batches: async ({ network }) => {
+          const count = number('batches', { min: 1, whole: true }) ?? BATCHES
+          const tokenizer = await openTokenizer(folder, network)
+          return () => textsOf(path, network.config, tokenizer, count)
+        },
+      }),
+    }))
   statusDone()
-  const quantization = writer.packed?.config['quantization_config'] as { quant_method?: string } | undefined
-  const layout = quantization?.quant_method ?? 'weft'
+  const seconds = (performance.now() - began) / 1000
+  const { matrices, bits, before, after, files } = made
   if (flag('json'))
     printJson({
-      ...{ out, codec: plan.name, layout, matrices: values.length, bits_per_weight: bits },
+      ...{ out, codec: plan.name, layout: made.layout, matrices, bits_per_weight: bits },
       ...{ bytes_before: before, bytes_after: after, seconds, files },
     })
   else
     print(
-      `${out}: ${values.length} matrices at ${bits.toFixed(3)} bits per weight, in ${layout}'s layout; weights ${size(before)} -> ${size(after)}; ${files.join(', ')}`,
+      `${out}: ${matrices} matrices at ${bits.toFixed(3)} bits per weight, in ${made.layout}'s layout; weights ${size(before)} -> ${size(after)}; ${files.join(', ')}`,
     )
   return 0
 }
