@@ -82,7 +82,7 @@ export const loadMethod = async (method: string, folders: readonly string[], fie
   if (!found) {
     const near = nearest(method, methodNames())
     throw new Failure(
-      `${field}: there is no '${method}'; ${near ? `did you mean ${near}?` : `there are ${methodNames().join(', ')}`} A package of that name is not installed near ${folders.join(' or ')} either`,
+      `${field}: there is no '${method}'; ${near ? `did you mean ${near}?` : `there are ${methodNames().join(', ')}`} A package of that name is not installed near ${[...new Set(folders)].join(' or ')} either`,
     )
   }
   let module: Record<string, unknown>

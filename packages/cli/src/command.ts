@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util'
 import { usage } from './fail.ts'
+import { nearest } from './nearest.ts'
 
 /** One option of a command, for parsing and for --help. */
 export interface Option {
@@ -40,21 +41,53 @@ export const SHARED = {
   json: { help: 'print JSON' },
 } as const satisfies Record<string, Option>
 
+/** letters of an option that still has its help beside it */
+const WIDE = 28
+
 export const helpOf = ({ name, summary, args, options, examples = [] }: Command): string => {
   const rows = Object.entries({ ...options, help: { help: 'show this', short: 'h' } as Option }).map(
     ([key, { value, short, help }]) =>
       [`${short ? `-${short}, ` : ''}--${key}${value ? ` ${value}` : ''}`, help] as const,
   )
-  const width = Math.max(...rows.map(([left]) => left.length)) + 2
+  // a long one has its line alone, so that a terminal of 80 columns shows the rest beside each other
+  const width = Math.max(...rows.map(([left]) => left.length).filter((n) => n <= WIDE)) + 2
+  const row = ([left, right]: readonly [string, string]): string =>
+    left.length > WIDE ? `  ${left}\n  ${' '.repeat(width)}${right}` : `  ${left.padEnd(width)}${right}`
   return [
     `weft ${[name, ...args].join(' ')} [options]`,
     '',
     summary,
     '',
-    ...rows.map(([left, right]) => `  ${left.padEnd(width)}${right}`),
+    ...rows.map(row),
     ...(examples.length ? ['', 'Examples:', ...examples.map((e) => `  ${e}`)] : []),
     '',
   ].join('\n')
+}
+
+/** a negative number after an option is its value, as it is after an equals sign */
+const withNumbers = (argv: readonly string[], options: Command['options']): string[] => {
+  const args: string[] = []
+  let open = true
+  for (const arg of argv) {
+    const before = args.at(-1)
+    if (arg === '--') open = false
+    const takes = open && before?.startsWith('--') && options[before.slice(2)]?.value !== undefined
+    if (takes && /^-[\d.]/.test(arg)) args[args.length - 1] = `${before}=${arg}`
+    else args.push(arg)
+  }
+  return args
+}
+
+/** what Node says of arguments, in one sentence */
+const said = ({ message }: Error, options: Command['options']): string => {
+  const [, option] =
+    /^Option '--([\w-]+) .*is ambiguous/.exec(message) ??
+    /^Option '--([\w-]+)' argument is ambiguous/.exec(message) ??
+    []
+  if (option !== undefined) return `--${option} needs a value; write one that begins with a dash as --${option}=VALUE`
+  const [, unknown] = /^Unknown option '--([\w-]+)'/.exec(message) ?? []
+  const near = unknown === undefined ? undefined : nearest(unknown, Object.keys(options))
+  return `${message.split('. ')[0]!.split('\n')[0]}${near ? `; did you mean --${near}?` : ''}`
 }
 
 /** @throws Failure (exit code 2) for arguments that the command does not take */
@@ -64,7 +97,7 @@ export const parse = (command: Command, argv: readonly string[]): Call => {
   let parsed: { values: Record<string, unknown>; positionals: string[] }
   try {
     parsed = parseArgs({
-      args: [...argv],
+      args: withNumbers(argv, options),
       allowPositionals: true,
       options: Object.fromEntries(
         Object.entries(options).map(([key, { value, short, many }]) => [
@@ -78,7 +111,8 @@ export const parse = (command: Command, argv: readonly string[]): Call => {
       ),
     }) as typeof parsed
   } catch (error) {
-    throw usage(`${(error as Error).message.split('. ')[0]}; ${remedy}`)
+    const found = said(error as Error, options)
+    throw usage(found.endsWith('?') ? `${found} S${remedy.slice(1)}` : `${found}; ${remedy}`)
   }
   const { values, positionals } = parsed
   const least = wanted.filter((a) => !a.startsWith('[')).length

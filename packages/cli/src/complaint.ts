@@ -96,6 +96,8 @@ export const complaints = (issue: Issue, root: unknown, schema: z.core.$ZodType)
       complaints({ ...i, path: [...issue.path, ...i.path] } as Issue, root, schema),
     )
   }
+  if (issue.code === 'invalid_type' && !issue.path.length)
+    return [`${here}: must be a group of fields, found ${found}; there are ${fieldsAt(schema, []).join(', ')}`]
   if (issue.code === 'invalid_type')
     return at(root, issue.path) === undefined
       ? [`${here}: is missing; it must be ${KINDS[issue.expected] ?? issue.expected}`]

@@ -14,6 +14,7 @@ import { score } from './commands/score.ts'
 import { explain } from './explain.ts'
 import { Failure } from './fail.ts'
 import { nearest } from './nearest.ts'
+import { dropOut } from './out.ts'
 import { print, warn } from './terminal.ts'
 import { versions } from './versions.ts'
 
@@ -30,7 +31,8 @@ const overview = (): string =>
     '',
     ...commands.map((c) => `  ${c.name.padEnd(10)}${c.summary}`),
     '',
-    'MODEL is a folder with config.json, a name on the Hugging Face hub (org/name or org/name@revision), or mini.',
+    'MODEL is a folder with config.json, a GGUF file, a name on the Hugging Face hub (org/name or org/name@revision), or',
+    'mini, a small model that comes with weft. ADAPTER and --adapter: a folder as PEFT writes it, a ComPEFT or a GGUF file.',
     'weft COMMAND --help shows a command; WEFT_DEBUG=1 shows where an error comes from.',
     'Exit codes: 0 done, 1 it could not be done, 2 the arguments are off, 130 interrupted.',
     '',
@@ -54,7 +56,7 @@ export const main = async (argv: readonly string[]): Promise<number> => {
   const wanted = name === 'help' ? rest[0]! : name
   const command = commands.find((c) => c.name === wanted)
   if (!command) {
-    const names = commands.map((c) => c.name)
+    const names = [...commands.map((c) => c.name), ...(wanted.startsWith('-') ? ['--help', '--version'] : [])]
     const near = nearest(wanted, names)
     warn(`weft: there is no command '${wanted}'${near ? `; did you mean ${near}?` : `; there are ${names.join(', ')}`}`)
     return 2
@@ -67,6 +69,7 @@ export const main = async (argv: readonly string[]): Promise<number> => {
   try {
     return await command.run(parse(command, rest))
   } catch (error) {
+    await dropOut()
     warn(`weft ${name}: ${explain(error)}`)
     if (process.env['WEFT_DEBUG']) warn(String((error as Error).stack))
     return error instanceof Failure ? error.exitCode : 1

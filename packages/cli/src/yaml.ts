@@ -8,7 +8,11 @@ import { Failure } from './fail.ts'
 export const parseYaml = (text: string, place: string): unknown => {
   const document = parseDocument(text, { prettyErrors: true, uniqueKeys: true })
   const [first] = [...document.errors, ...document.warnings]
-  if (first) throw new Failure(`${place}: not valid YAML: ${first.message.trim()}`)
+  // the lines after the first draw the place once more
+  if (first)
+    throw new Failure(
+      `${place}: not valid YAML: ${first.message.trim().split('\n')[0]!.replace(/:$/, '')}; mend it there`,
+    )
   try {
     return document.toJS({ maxAliasCount: 50 })
   } catch (error) {

@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { describe, expect, it } from 'vitest'
+import { helpOf } from '../src/command.ts'
 import { explain } from '../src/explain.ts'
 import { commands } from '../src/main.ts'
 import { methods } from '../src/methods.generated.ts'
@@ -39,6 +40,14 @@ describe('help', () => {
     }
   })
 
+  it('fits a terminal: no option pushes what it does beyond the others', async () => {
+    for (const c of commands)
+      for (const line of helpOf(c)
+        .split('\n')
+        .filter((l) => l.startsWith('  -')))
+        expect(line.search(/\S {2,}\S/), line).toBeLessThan(32)
+  })
+
   it('every option and field of run files stands in the README', async () => {
     const readme = await readFile(new URL('../README.md', import.meta.url), 'utf8')
     for (const c of commands) for (const option of Object.keys(c.options)) expect(readme).toContain(`--${option}`)
@@ -73,6 +82,11 @@ describe('arguments that are off exit with 2 and say what there is', () => {
     [['finetune'], 'finetune needs RUN.yaml; see weft finetune --help'],
     [['score', 'mini', 'more'], "score does not take 'more'"],
     [['score', 'mini', '--txt', 'a'], "Unknown option '--txt'"],
+    [['score', 'mini', '--txet', 'a'], "Unknown option '--txet'; did you mean --text? See weft score --help"],
+    [['score', 'mini', '--text', '--json'], '--text needs a value; write one that begins with a dash as --text=VALUE'],
+    [['score', 'mini', '--ids', '-1'], "--ids takes whole numbers with commas between, found '-1'"],
+    [['generate', 'mini', '--prompt', 'a', '--stop', ''], '--stop must not be empty'],
+    [['--hlep'], "there is no command '--hlep'; did you mean --help?"],
     [['score', 'mini', '--text'], "'--text <value>' argument missing"],
     [['score', 'mini'], 'score needs one of --text, --ids and --file, found none'],
     [['score', 'mini', '--text', 'a', '--ids', '1'], 'found --text and --ids'],
@@ -105,6 +119,12 @@ describe('arguments that are off exit with 2 and say what there is', () => {
     const { code, out, err } = await weft(args)
     expect({ code, out }).toEqual({ code: 2, out: '' })
     expect(err).toContain(said)
+    if (args.length) expect(err.trimEnd().split('\n'), 'one line').toHaveLength(1)
+  })
+
+  it('a number below zero is a value', async () => {
+    const { err } = await weft(['combine', 'a', 'b', 'out', '--weights', '-0.3,1'])
+    expect(err).toContain('a: there is no such adapter')
   })
 })
 

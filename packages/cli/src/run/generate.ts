@@ -29,6 +29,7 @@ export const generate = async ({ args: [model], text, number, flag, all }: Call)
     seed: number('seed', { min: 0, whole: true }) ?? 0,
     stop: all('stop'),
   }
+  if (options.stop.includes('')) throw usage('--stop must not be empty; leave it out')
   const kv = text('kv')
   if (kv !== undefined && !Object.hasOwn(CACHES, kv))
     throw usage(`--kv must be ${Object.keys(CACHES).join(' or ')}, found '${kv}'`)
