@@ -12,10 +12,15 @@ const BACKENDS: Readonly<Record<string, () => Promise<Backend>>> = {
   cpu,
 }
 
-/** The backend of --backend, or the fastest; says which on standard error. */
-export const startBackend = async (name: string | undefined): Promise<Backend> => {
+/** @throws Failure (exit code 2) for a name that there is not, before anything is read */
+export const checkBackend = (name: string | undefined): void => {
   if (name !== undefined && !Object.hasOwn(BACKENDS, name))
     throw usage(`--backend must be one of ${Object.keys(BACKENDS).join(', ')}, found '${name}'`)
+}
+
+/** The backend of --backend, or the fastest; says which on standard error. */
+export const startBackend = async (name: string | undefined): Promise<Backend> => {
+  checkBackend(name)
   const backend = name === undefined ? await best() : await BACKENDS[name]!().catch((error) => refuse(name, error))
   warn(
     `backend ${backend.name} (${backend.device})${backend.why ? `: ${backend.why}` : ''}${backend.software ? ': emulated on the CPU, which is slow' : ''}`,

@@ -59,9 +59,18 @@ export const feed = async (
     ...(tokenizer && { tokenizer }),
   }
   const prepared = prepare(rows, options)
+  const named = async function* (batches: AsyncIterable<Batch>): AsyncGenerator<Batch> {
+    try {
+      yield* batches
+    } catch (error) {
+      const { message } = error as Error
+      // a row that is off has its file and line; that nothing was there is of all files
+      throw /^(the data holds|none of the)/.test(message) ? new Failure(`${paths.join(', ')}: ${message}`) : error
+    }
+  }
   return {
-    batches: prepared.batches,
-    validation: prepared.validation,
+    batches: (given) => named(prepared.batches(given)),
+    validation: (...given) => named(prepared.validation(...given)),
     notes: prepared.notes,
     bytes: sources.reduce((n, s) => n + s.size, 0),
     close: async () => {

@@ -81,10 +81,17 @@ export const openNetwork = async (
 ): Promise<Network<TransformerConfig>> => {
   const half: WeightReader = async (...args) =>
     (await fromPacked(args[0], args[1], args[2], args[3])) ?? fromHalf(...args)
+  if (!(await folder.has('config.json')) && (await folder.has(PEFT_CONFIG)))
+    throw new Failure(
+      `${folder.name}: is an adapter, and a model is needed; name the one that it was trained on, and this with --adapter`,
+    )
   const network = await loadNetwork(folder, {
     packed: packed ?? (precision === 'checkpoint' ? half : fromPacked),
     onProgress: ({ tensors, of, bytes }) =>
       status(`loading ${folder.name}: ${tensors} of ${of} tensors, ${size(bytes)}`),
+  }).catch((error: Error) => {
+    // whose config.json it is
+    throw error.message.startsWith('config.json: ') ? new Failure(`${folder.name}/${error.message}`) : error
   })
   statusDone()
   return network

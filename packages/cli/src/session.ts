@@ -1,4 +1,4 @@
-import { access, appendFile, constants, mkdir, rm } from 'node:fs/promises'
+import { appendFile, mkdir, rm } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { inputsOf, meanLoss, nextToken, revising, type Tuned, targetsIn } from '@weftjs/model'
 import {
@@ -21,8 +21,9 @@ import {
 import { dynamic8, state4 } from '@weftjs/quant'
 import type { Batch, Params, Transform } from '@weftjs/spec'
 import { type Backend, dispose, type Profile, peakBytes, startProfile } from '@weftjs/tensor'
-import { Failure } from './fail.ts'
+import { Failure, usage } from './fail.ts'
 import { writeJson, writeWhole } from './files.ts'
+import { expectOut } from './out.ts'
 import { lossPlot } from './plot.ts'
 import { type StepSpans, stepSpans } from './profile.ts'
 import {
@@ -119,8 +120,9 @@ export const transformOf = (s: TrainSettings, { decays, factor }: TransformOptio
  * @throws Failure or a system error where it may not
  */
 export const checkOut = async (out: string, { resume, restart }: Pick<Run, 'resume' | 'restart'>): Promise<void> => {
+  if (resume && restart) throw usage('--resume goes on and --restart begins again; leave one of them out')
+  await expectOut(out)
   await mkdir(out, { recursive: true })
-  await access(out, constants.W_OK)
   if (!resume && !restart) await refuseUnfinished(out)
 }
 

@@ -1,4 +1,4 @@
-import { cp, readFile, truncate, writeFile } from 'node:fs/promises'
+import { cp, mkdir, readdir, readFile, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { contents, fixtures, llama3, project, speaking, temporary, weft } from './weft.ts'
@@ -186,13 +186,26 @@ describe('data that are off', () => {
     await rows('{"text": "a"')
     await fails(folder, on('text'), /rows\.jsonl.*1/)
     await rows('')
-    await fails(folder, on('text'), /no batch|no rows|empty|nothing/)
+    await fails(folder, on('text'), /rows\.jsonl: the data holds no rows; is the file empty/)
     await fails(folder, on('chat', ...set(`model=${llama3}`)), /no tokenizer\.json/)
     await fails(
       folder,
       on('text', ...set('data.split=(')),
       /data\.split: Invalid regular expression.*; write a JavaScript/,
     )
+  })
+
+  it('what is scored must be a text', async () => {
+    const model = await speaking()
+    const folder = await temporary()
+    const file = async (name: string, bytes: string | Uint8Array): Promise<string[]> => {
+      await writeFile(join(folder, name), bytes)
+      return ['score', model, '--file', join(folder, name)]
+    }
+    await fails(folder, await file('void.txt', ''), /void\.txt: is empty: nothing to score; name a file with text/)
+    await fails(folder, await file('cat.jpg', Uint8Array.of(0xff, 0xd8, 0xff)), /cat\.jpg: not text in UTF-8; save it/)
+    await fails(folder, ['score', model, '--file', folder], `${folder}: a folder, not a file`)
+    await fails(folder, ['score', model, '--text', ''], '--text is empty: nothing to score', 2)
   })
 
   it('longer rows than the model takes', async () => {
@@ -224,6 +237,79 @@ describe('a loss that is no number', () => {
     expect(code).toBe(1)
     expect(err).toMatch(/step \d: the loss is NaN; lower train\.lr, set train\.clip/)
     expect((await readFile(join(folder, 'out/adapter_model.safetensors'))).equals(before)).toBe(true)
+  })
+})
+
+describe('a model that is none', () => {
+  it('is named with its folder, and an adapter with what to do', async () => {
+    const folder = await temporary()
+    const model = join(folder, 'odd')
+    await mkdir(model)
+    const config = (text: string): Promise<void> => writeFile(join(model, 'config.json'), text)
+    await config('{"model_type": "mamba"}')
+    await fails(folder, ['score', model, '--ids', '1'], `${model}/config.json: model_type "mamba" is not supported`)
+    await config('{"model_type": ')
+    await fails(folder, ['score', model, '--ids', '1'], `${model}/config.json: not valid JSON`)
+    expect((await weft(['inspect', model])).err).toContain(`${model}/config.json: not valid JSON`)
+    await fails(
+      folder,
+      ['score', adapter, '--ids', '1'],
+      /lora-qv: is an adapter, and a model is needed; name the one that it was trained on, and this with --adapter/,
+    )
+  })
+})
+
+describe('a run file that is none', () => {
+  it('is refused in a line', async () => {
+    const folder = await temporary()
+    const path = join(folder, 'run.yaml')
+    await writeFile(path, 'model: [')
+    const { err } = await weft(['finetune', path])
+    expect(err).toMatch(/^weft finetune: .*run\.yaml: not valid YAML: .* at line \d+, column \d+; mend it there\n$/)
+    await writeFile(path, 'hello')
+    await fails(
+      folder,
+      ['finetune', path],
+      /must be a group of fields, found "hello"; there are model, .*data, train, out/,
+    )
+  })
+})
+
+describe('where a result cannot go', () => {
+  it('nothing is computed, and no folder is left over', async () => {
+    const { folder, run } = await finished()
+    const foldersIn = async (): Promise<string[]> => (await readdir(folder, { recursive: true })).sort()
+    const before = await foldersIn()
+    const out = join(folder, 'new/out')
+    await fails(folder, run('--out', out, ...set(`data.path=${join(folder, 'void.jsonl')}`)), /void\.jsonl/)
+    await writeFile(join(folder, 'void.jsonl'), '')
+    const [own, wrong] = [await foldersIn(), join(folder, 'run.yaml/out')]
+    expect(own).toEqual([...before, 'void.jsonl'].sort())
+    await fails(
+      folder,
+      run('--out', out, ...set(`data.path=${join(folder, 'void.jsonl')}`)),
+      /void\.jsonl: the data holds no rows/,
+    )
+    const said = 'part of the path is a file, not a folder; choose another path'
+    await fails(folder, run('--out', wrong), said)
+    await fails(folder, ['fold', llama3, '--adapter', adapter, '--out', wrong], said)
+    await fails(folder, ['quantize', llama3, wrong, '--codec', 'nf4'], said)
+    await fails(folder, ['extract', llama3, llama3, wrong, '--rank', '1'], said)
+    await fails(folder, run('--resume', '--restart'), '--resume goes on and --restart begins again', 2)
+    expect((await weft(run('--out', out, '--backend', 'gpu'))).code).toBe(2)
+    expect(await foldersIn()).toEqual(own)
+  })
+
+  it.skipIf(!process.getuid?.())('a folder that may not be written to', async () => {
+    const { folder, run } = await finished()
+    const closed = join(folder, 'closed')
+    await mkdir(closed, { mode: 0o555 })
+    for (const args of [
+      run('--out', join(closed, 'a/b')),
+      ['fold', llama3, '--adapter', adapter, '--out', join(closed, 'a')],
+      ['quantize', llama3, join(closed, 'a'), '--codec', 'nf4'],
+    ])
+      await fails(folder, args, `${closed}: permission denied; check owner and mode`)
   })
 })
 

@@ -21,7 +21,7 @@ import type { Folder, Sink } from '@weftjs/tensor/checkpoint'
 import { fileSink } from '@weftjs/tensor/checkpoint/file'
 import { tensorsOf } from '@weftjs/weight'
 import { type Given, needsOriginal, type Prepared, prepareAdapter, type Source } from '../adapters.ts'
-import { startBackend } from '../backends.ts'
+import { checkBackend, startBackend } from '../backends.ts'
 import type { Call } from '../command.ts'
 import { Failure } from '../fail.ts'
 import { type Feed, feed, kept } from '../feed.ts'
@@ -170,6 +170,7 @@ const firstOf = async (data: Feed, n = 32): Promise<Batch[]> => {
 
 export const finetune = async (call: Call): Promise<number> => {
   const { args, text, flag, all } = call
+  checkBackend(text('backend'))
   const file = await readFinetune(args[0]!, all('set'), text('out'))
   const { settings } = file
   const out = resolve(settings.out)

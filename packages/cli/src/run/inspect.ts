@@ -65,7 +65,7 @@ const ofFolder = async (folder: Folder): Promise<Report> => {
     })
   }
   const config = (await folder.has('config.json'))
-    ? (JSON.parse(await folder.text('config.json')) as Config)
+    ? configIn(await folder.text('config.json'), `${folder.name}/config.json`, 'download it again')
     : undefined
   let supported: boolean | string = false
   if (config)
@@ -125,7 +125,7 @@ const ofCompeft = (path: string, data: Uint8Array): Report => {
   const wide = values ? 'its own magnitude' : `±${scale.toPrecision(4)}`
   return {
     ...{ kind: 'adapter', name: basename(path), parameters: numbers, bytes: data.length, dtypes: {} },
-    ...(about && { config: configIn(about, path) }),
+    ...(about && { config: configIn(about, `${path}: its config`, 'make the file again') }),
     metadata: {
       'compeft.kept': `${kept} of ${numbers} (${((100 * kept) / numbers).toFixed(2)} %), each ${wide}`,
       'compeft.bits': `${((8 * data.length) / numbers).toFixed(3)} a number`,
@@ -136,11 +136,11 @@ const ofCompeft = (path: string, data: Uint8Array): Report => {
     }),
   }
 }
-const configIn = (about: string, path: string): Config => {
+const configIn = (about: string, path: string, remedy: string): Config => {
   try {
     return JSON.parse(about) as Config
-  } catch {
-    throw new Failure(`${path}: what it says about itself is no adapter's config; make the file again`)
+  } catch (error) {
+    throw new Failure(`${path}: not valid JSON (${(error as Error).message}); ${remedy}`)
   }
 }
 

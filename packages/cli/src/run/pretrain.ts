@@ -4,7 +4,7 @@ import { attach, checkTokenizer, initNetwork, loadTokenizer } from '@weftjs/mode
 import { save } from '@weftjs/model/node'
 import type { Batch, Config } from '@weftjs/spec'
 import { countParams, rng } from '@weftjs/tensor'
-import { startBackend } from '../backends.ts'
+import { checkBackend, startBackend } from '../backends.ts'
 import type { Call } from '../command.ts'
 import { Failure } from '../fail.ts'
 import { type FeedModel, feed, kept } from '../feed.ts'
@@ -44,6 +44,7 @@ const onceThrough = async (
 
 export const pretrain = async (call: Call): Promise<number> => {
   const { args, text, flag, all } = call
+  checkBackend(text('backend'))
   const file = await readPretrain(args[0]!, all('set'), text('out'))
   const { settings } = file
   const out = resolve(settings.out)
