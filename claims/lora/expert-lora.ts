@@ -10,6 +10,7 @@ export const claim: Claim = {
   says: 'In a mixture of experts, LoRA on the experts, which hold most weights, does better than as many numbers of LoRA on attention alone',
   metric:
     'loss of LoRA on attention (rank 38) less ours (rank 7), 272,384 numbers each, on mini upcycled to 2 of 4 experts',
+  note: 'LoRA on the MLPs of mini as it is leads LoRA on its attention by as much: what counts is that the experts are the MLPs',
   margin: async (seed, lab) => {
     const mixture = await miniMixture(lab)
     const of = (name: string, attachment: Attachment): Recipe => ({
