@@ -247,26 +247,35 @@ export const ggufPacked = async (network: Network<any>, names: Names): Promise<P
   return kept.length ? weft.writer({ ...network, weights: Object.fromEntries(kept) }, names) : undefined
 }
 
-/** bytes of a checkpoint's tensor that are read at a time */
-const READ = 2 ** 24
+/** bytes of a checkpoint's tensor that are read at a time, about */
+const READ = 2 ** 22
 
-/** The tensors of an open checkpoint as sources, read a piece at a time when they are written. */
-export const checkpointSources = (checkpoint: Checkpoint): TensorSource[] =>
-  checkpoint.names.map((name) => {
+/** The tensors of an open checkpoint as sources, read some rows at a time when they are written. */
+export const checkpointSources = (checkpoint: Checkpoint): TensorSource[] => {
+  const free: Uint8Array[] = [] // memory is touched once, however many pieces are read
+  return checkpoint.names.map((name) => {
     const { dtype, shape, bytes } = checkpoint.entry(name)
     return {
       name,
       dtype,
       shape,
       data: async function* () {
-        for (let at = 0; at < bytes; at += READ) {
-          const piece = new Uint8Array(Math.min(READ, bytes - at))
-          await checkpoint.readInto(name, piece, at)
-          yield piece
+        const row = shape.length > 1 ? bytes / shape.slice(0, -1).reduce((a, b) => a * b, 1) : bytes
+        const size = row <= READ ? row * Math.max(1, Math.floor(READ / row)) : READ
+        const buffer = free.pop() ?? new Uint8Array(READ)
+        try {
+          for (let at = 0; at < bytes; at += size) {
+            const piece = buffer.subarray(0, Math.min(size, bytes - at))
+            await checkpoint.readInto(name, piece, at)
+            yield piece
+          }
+        } finally {
+          free.push(buffer)
         }
       },
     }
   })
+}
 
 /** What a folder says of its tokenizer; undefined without a tokenizer.json. @throws CheckpointError for malformed JSON */
 export const tokenizerFiles = async (folder: Folder): Promise<TokenizerFiles | undefined> => {

@@ -1,8 +1,10 @@
 import type { Tensor2D } from '@weftjs/spec'
-import { dispose, tensor, tensor1d } from '@weftjs/tensor'
+import { dispose, tensor1d } from '@weftjs/tensor'
 import { type Dtype, decodeFloats, encodeFloats, type TensorSource } from '@weftjs/tensor/checkpoint'
+import { bytesIn, tensorFrom } from '@weftjs/tensor/read-tensor'
 import { dense } from '@weftjs/weight'
 import { type GgufParts, gguf } from '../gguf.ts'
+import { firstNonFinite } from '../kernels/absmax.ts'
 import { packedAlone } from '../kernels/packed-alone.ts'
 import { type GgmlType, ggmlTypes } from './types.ts'
 
@@ -10,26 +12,33 @@ type Chunks = AsyncGenerator<Uint8Array>
 /** made ready to be written at a time, about */
 const PIECE = 2 ** 22
 
-/** the same bytes in pieces that are whole multiples of `unit`, no more than `size` in all */
+/** the same bytes in pieces that are whole multiples of `unit`, no more than `size` in all, each good until the next */
 export async function* regrouped(data: TensorSource['data'], unit: number, size: number): Chunks {
   const made = typeof data === 'function' ? await data() : data
   const piece = unit * Math.max(1, Math.floor(PIECE / unit))
-  let held = new Uint8Array(0)
+  let begun: Uint8Array | undefined // a unit of which some bytes have come
+  let filled = 0
   let left = size
   for await (const chunk of made instanceof Uint8Array ? [made] : made) {
     let rest = chunk.subarray(0, left)
     left -= rest.length
-    if (held.length) {
-      const all = new Uint8Array(held.length + rest.length)
-      all.set(held)
-      all.set(rest, held.length)
-      rest = all
+    if (filled) {
+      const more = rest.subarray(0, unit - filled)
+      begun!.set(more, filled)
+      filled += more.length
+      rest = rest.subarray(more.length)
+      if (filled < unit) continue
+      filled = 0
+      yield begun!
     }
     const whole = rest.length - (rest.length % unit)
     for (let at = 0; at < whole; at += piece) yield rest.subarray(at, Math.min(at + piece, whole))
-    held = rest.slice(whole)
+    if (whole === rest.length) continue
+    begun ??= new Uint8Array(unit)
+    begun.set(rest.subarray(whole))
+    filled = rest.length - whole
   }
-  if (held.length) yield held // too few bytes: the writer says so
+  if (filled) yield begun!.subarray(0, filled) // too few bytes: the writer says so
 }
 
 /** rows of `bytes` in groups of `height`, of which row r comes from row `of(r)` */
@@ -51,22 +60,17 @@ export const movedRows = (
 export const firstBad = (values: Float32Array, limit: number): number =>
   values.findIndex((v) => !(Math.abs(v) <= limit))
 
-/** float32 numbers of whole rows → the bytes of a type @throws Error where the type can only be read */
-const encoded = async (
-  type: GgmlType,
-  values: Float32Array,
-  width: number,
-  columns: Float32Array | undefined,
-): Promise<Uint8Array> => {
-  if (type === 'F32' || type === 'F16' || type === 'BF16') return encodeFloats(type, values)
-  const w = tensor(values, [values.length / width, width]) as Tensor2D
+/** the bytes of a type that has blocks, good until the next are asked for @throws Error where the type can only be read */
+async function* encoded(type: GgmlType, w: Tensor2D, columns: Float32Array | undefined): Chunks {
   const square = columns && tensor1d(columns)
   const seen = square && { rows: 1, batches: 1, get: () => square }
-  const { q } = (await packedAlone(gguf({ type, importance: columns !== undefined }), dense(w), seen))
-    .parts as GgufParts
-  const words = await q.data()
-  dispose([w, q, ...(square ? [square] : [])])
-  return new Uint8Array(words.buffer, words.byteOffset, (values.length / width) * rowBytesOf(type, width))
+  const { parts } = await packedAlone(gguf({ type, importance: columns !== undefined }), dense(w), seen)
+  try {
+    const words = await bytesIn((parts as GgufParts).q)
+    yield words.subarray(0, w.shape[0] * rowBytesOf(type, w.shape[1]))
+  } finally {
+    dispose([parts, ...(square ? [square] : [])])
+  }
 }
 
 const LIMITS: Partial<Record<GgmlType, number>> = { F16: 65_504 }
@@ -96,27 +100,38 @@ export async function* converted(data: TensorSource['data'], c: Conversion): Chu
   const rowBytes = (width * bits) / 8
   const matrix = c.importance && c.shape.length > 2 ? width * c.shape.at(-2)! : elements
   let done = 0
+  const bad = (i: number, value: number | undefined): Error =>
+    new Error(
+      `${c.name}: element ${done + i} is ${value}, which ${c.type} cannot hold; check the checkpoint, or choose another type for it`,
+    )
   for await (const piece of regrouped(data, rowBytes * (c.moved?.height ?? 1), (elements * bits) / 8)) {
     const bytes = c.moved ? movedRows(piece, rowBytes, c.moved.height, c.moved.of) : piece
-    if (c.dtype === c.type && !c.shift) {
-      yield bytes
-      continue
+    const count = (8 * bytes.length) / bits
+    if (c.dtype === c.type && !c.shift) yield bytes
+    else if (ggmlTypes[c.type].size === 1) {
+      let values = decodeFloats(c.dtype, bytes, { tensor: c.name })
+      const at = firstBad(values, LIMITS[c.type] ?? Number.MAX_VALUE)
+      if (at >= 0) throw bad(at, values[at])
+      if (c.shift) values = values.map((v) => v + c.shift)
+      yield encodeFloats(c.type as Dtype, values)
+    } else {
+      // rows of one matrix at a time, each with the columns of its own
+      for (let at = 0; at < count; ) {
+        const e = Math.floor((done + at) / matrix)
+        const to = Math.min(count, (e + 1) * matrix - done)
+        const some = bytes.subarray((at * bits) / 8, (to * bits) / 8)
+        const w = tensorFrom(c.dtype, some, [(to - at) / width, width]) as Tensor2D
+        try {
+          const odd = await firstNonFinite(w)
+          if (odd !== undefined) throw bad(at + odd, (await w.data())[odd])
+          yield* encoded(c.type, w, c.importance?.subarray(e * width, (e + 1) * width))
+        } finally {
+          w.dispose()
+        }
+        at = to
+      }
     }
-    let values = decodeFloats(c.dtype, bytes, { tensor: c.name })
-    const bad = firstBad(values, LIMITS[c.type] ?? Number.MAX_VALUE)
-    if (bad >= 0)
-      throw new Error(
-        `${c.name}: element ${done + bad} is ${values[bad]}, which ${c.type} cannot hold; check the checkpoint, or choose another type for it`,
-      )
-    if (c.shift) values = values.map((v) => v + c.shift)
-    // rows of one matrix at a time, each with the columns of its own
-    for (let at = 0; at < values.length; ) {
-      const e = Math.floor((done + at) / matrix)
-      const to = Math.min(values.length, (e + 1) * matrix - done)
-      yield await encoded(c.type, values.subarray(at, to), width, c.importance?.subarray(e * width, (e + 1) * width))
-      at = to
-    }
-    done += values.length
+    done += count
   }
 }
 
