@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { beforeAll, describe, expect, it } from 'vitest'
 import * as w from '../src/index.ts'
+import { drawOn } from '../src/rng.ts'
 
 beforeAll(async () => {
   await w.cpu()
@@ -68,7 +69,30 @@ describe('Philox 4x32-10', () => {
   })
 })
 
-describe('normalQuantile', () => {
+/** Quantile of the standard normal in double precision: Wichura's algorithm AS 241 (PPND16), 1988 */
+const quantile = (p: number): number => {
+  const q = p - 0.5
+  if (Math.abs(q) <= 0.425) return q * ratio(A, B, 0.180625 - q * q)
+  const r = Math.sqrt(-Math.log(q < 0 ? p : 1 - p))
+  const x = r <= 5 ? ratio(C, D, r - 1.6) : ratio(E, F, r - 5)
+  return q < 0 ? -x : x
+}
+const ratio = (num: readonly number[], den: readonly number[], r: number): number =>
+  num.reduceRight((s, k) => s * r + k, 0) / den.reduceRight((s, k) => s * r + k, 0)
+// biome-ignore format: tables
+const A = [3.387132872796366608, 133.14166789178437745, 1971.5909503065514427, 13731.693765509461125, 45921.953931549871457, 67265.770927008700853, 33430.575583588128105, 2509.0809287301226727]
+// biome-ignore format: tables
+const B = [1, 42.313330701600911252, 687.1870074920579083, 5394.1960214247511077, 21213.794301586595867, 39307.89580009271061, 28729.085735721942674, 5226.495278852545925]
+// biome-ignore format: tables
+const C = [1.42343711074968357734, 4.6303378461565452959, 5.7694972214606914055, 3.64784832476320460504, 1.27045825245236838258, 0.24178072517745061177, 0.0227238449892691845833, 7.7454501427834140764e-4]
+// biome-ignore format: tables
+const D = [1, 2.05319162663775882187, 1.6763848301838038494, 0.68976733498510000455, 0.14810397642748007459, 0.0151986665636164571966, 5.475938084995344946e-4, 1.05075007164441684324e-9]
+// biome-ignore format: tables
+const E = [6.6579046435011037772, 5.4637849111641143699, 1.7848265399172913358, 0.29656057182850489123, 0.026532189526576123093, 0.0012426609473880784386, 2.71155556874348757815e-5, 2.01033439929228813265e-7]
+// biome-ignore format: tables
+const F = [1, 0.59983220655588793769, 0.13692988092273580531, 0.0148753612908506148525, 7.868691311456132591e-4, 1.8463183175100546818e-5, 1.4215117583164458887e-7, 2.04426310338993978564e-15]
+
+describe('normalOf', () => {
   const known: [p: number, x: number][] = [
     [0.5, 0],
     [0.25, -0.6744897501960817],
@@ -78,15 +102,27 @@ describe('normalQuantile', () => {
     [1e-10, -6.361340902404056],
     [1e-20, -9.262340089798408],
   ]
-  for (const [p, x] of known) it(`of ${p} is ${x}`, () => expect(w.normalQuantile(p)).toBeCloseTo(x, 13))
+  for (const [p, x] of known)
+    it(`is compared with the quantile, which at ${p} is ${x}`, () => expect(quantile(p)).toBeCloseTo(x, 13))
 
-  it('is odd about one half and rises', () => {
+  const near = (word: number): void => {
+    const below = word < 2 ** 31 ? word : 2 ** 32 - 1 - word // the other side would lose digits
+    const x = quantile((below + 0.5) / 2 ** 32) * (below === word ? 1 : -1)
+    expect(Math.abs(w.normalOf(word) / x - 1)).toBeLessThan(5e-7)
+  }
+  it('is the quantile of its word to float32, and odd about the middle', () => {
+    for (let i = 0; i < 2000; i++) {
+      for (const word of [i, 2 ** 31 - 1 - i, 2 ** 31 + i, 2 ** 32 - 1 - i]) near(word)
+      // about where the far polynomial takes over
+      near(4_198_401 - 1000 + i)
+    }
     fc.assert(
-      fc.property(fc.integer({ min: 1, max: 2 ** 31 - 1 }), (n) => {
-        const p = n / 2 ** 32
-        expect(w.normalQuantile(1 - p)).toBeCloseTo(-w.normalQuantile(p), 12)
-        expect(w.normalQuantile(p + 2 ** -32)).toBeGreaterThan(w.normalQuantile(p))
+      fc.property(fc.integer({ min: 0, max: 2 ** 32 - 1 }), fc.integer({ min: 0, max: 31 }), (n, shift) => {
+        const word = n >>> shift
+        near(word)
+        expect(w.normalOf(2 ** 32 - 1 - word)).toBe(-w.normalOf(word))
       }),
+      { numRuns: 2000 },
     )
   })
 })
@@ -208,6 +244,45 @@ describe('on the wasm heap', () => {
     const heap = await drawn()
     expect(Math.max(...plain[6]!)).toBeGreaterThan(1.9) // tails are among them
     expect(heap).toEqual(plain)
+    await w.cpu()
+  })
+
+  it('blocks are counted beyond 32 bits', async () => {
+    await w.wasm()
+    const n = 64
+    for (const first of [2 ** 32 - 3, 2 ** 32 - 12, 3 * 2 ** 32 - 1]) {
+      const [key, high] = [[5, -9] as const, 77]
+      const none = (): Float32Array => new Float32Array()
+      const y = drawOn['wasm']!({ kind: 'uniform', a: 0, b: 1 }, [n], { key, high, block: first }, none)
+      const want = Array.from({ length: n / 4 }, (_, i) => first + i).flatMap((b) =>
+        block([b | 0, Math.floor(b / 2 ** 32), high, 0], [key[0], key[1]]).map((word) => (word >>> 8) / 2 ** 24),
+      )
+      expect([...y.dataSync()]).toEqual(want)
+    }
+    await w.cpu()
+  })
+
+  it('a million numbers have the moments of a normal, and none goes with those that were made beside it', async () => {
+    await w.wasm()
+    const n = 2 ** 20
+    const x = (await w.rng(3).normal([n]).data()) as Float32Array
+    const mean = (f: (v: number, i: number) => number): number => x.reduce((s, v, i) => s + f(v, i), 0) / n
+    const moments = [1, 2, 3, 4, 6].map((k) => mean((v) => v ** k))
+    // √n times the error is normal itself, of these variances: E x²ᵏ − (E xᵏ)²
+    for (const [i, [want, variance]] of (
+      [
+        [0, 1],
+        [1, 2],
+        [0, 15],
+        [3, 96],
+        [15, 10170],
+      ] as const
+    ).entries())
+      expect(Math.abs(moments[i]! - want)).toBeLessThan(4 * Math.sqrt(variance / n))
+    for (const lag of [1, 2, 3, 4, 8, 16, 32, 2048, n / 2]) {
+      expect(Math.abs(mean((v, i) => v * x[(i + lag) % n]!))).toBeLessThan(4 / Math.sqrt(n))
+      expect(Math.abs(mean((v, i) => (v * v - 1) * (x[(i + lag) % n]! ** 2 - 1)))).toBeLessThan(8 / Math.sqrt(n))
+    }
     await w.cpu()
   })
 })
