@@ -68,7 +68,11 @@ describe('convert --to compeft', () => {
     [['convert', 'CUT', 'o', '--to', 'peft'], 1, 'CUT: '],
     [['convert', 'TEXT', 'o', '--to', 'peft'], 1, 'does not begin with CPFT; it is no ComPEFT file'],
     [['convert', 'nowhere', 'o', '--to', 'peft'], 1, 'nowhere: there is no such file; check the path'],
-    [['convert', peft('lora-qv'), 'o', '--to', 'peft'], 1, '--to peft makes one of a ComPEFT file or a GGUF LoRA; name that'],
+    [
+      ['convert', peft('lora-qv'), 'o', '--to', 'peft'],
+      1,
+      '--to peft makes one of a ComPEFT file or a GGUF LoRA; name that',
+    ],
     [['convert', 'FILE', 'o', '--to', 'compeft'], 1, 'is a ComPEFT file already; --to peft makes it a folder'],
     [
       ['convert', peft('lora-qv'), 'o', '--to', 'compeft', '--rank', '2'],

@@ -173,6 +173,16 @@ const LINEAR: Shapes = {
 }
 /** of a model whose embedding is not its head; A of the table is [r, vocabulary] */
 const TABLES: Shapes = { 'model.embed_tokens': [64, 4096], lm_head: [4096, 64] }
+/** of a mixture of 4 experts: its attention and its router */
+const SPARSE: Shapes = {
+  'model.layers.0.self_attn.q_proj': [64, 64],
+  'model.layers.0.self_attn.k_proj': [32, 64],
+  'model.layers.1.block_sparse_moe.gate': [4, 64],
+}
+const OTHERS: readonly (readonly [name: string, base: string, shapes: Shapes])[] = [
+  ['the embedding and the head', 'llama', TABLES],
+  ['attention and router of a mixture', 'mixtral', SPARSE],
+]
 /** an adapter of other ranks and scales in each kind of module */
 const loraModules = (shapes: Shapes, louder = 1): LoraModule[] =>
   Object.entries(shapes).map(([module, [out, input]], i): LoraModule => {
@@ -218,9 +228,11 @@ describe.skipIf(!installed)('in llama.cpp (skipped unless `node tools/llama-cpp.
     const config = checkpointOf(network, {}).config
     await writeGguf(await fileSink(pathOf('lora')), ggufAdapter({ config, modules: miniModules() }))
     jobs.push({ name: 'lora', model: pathOf('F32'), lora: pathOf('lora'), prompts: PROMPTS, tokens: TOKENS })
-    const tables = checkpointOf(randomNetwork(FAMILIES['llama']!), {}).config
-    await writeGguf(await fileSink(pathOf('tables')), ggufAdapter({ config: tables, modules: loraModules(TABLES, 3) }))
-    jobs.push({ name: 'tables', model: pathOf('llama'), lora: pathOf('tables'), prompts: ROWS, tokens: TOKENS })
+    for (const [name, base, shapes] of OTHERS) {
+      const { config: of } = checkpointOf(randomNetwork(FAMILIES[base]!), {})
+      await writeGguf(await fileSink(pathOf(name)), ggufAdapter({ config: of, modules: loraModules(shapes, 3) }))
+      jobs.push({ name, model: pathOf(base), lora: pathOf(name), prompts: ROWS, tokens: TOKENS })
+    }
     const pieces = fixtureFolder('tokenizers/metaspace')
     const small = initNetwork(
       { ...sizes, model_type: 'llama', vocab_size: (await loadTokenizer(pieces)).vocabulary },
@@ -282,10 +294,10 @@ describe.skipIf(!installed)('in llama.cpp (skipped unless `node tools/llama-cpp.
       expect(found[i], prompt).toEqual(await greedy(tuned, ours.encode(prompt), ours.ends, params))
   })
 
-  it('a GGUF LoRA of the embedding and of the head, too', async () => {
-    const [tuned, params] = await tunedBy(randomNetwork(FAMILIES['llama']!), 'tables')
-    const found = answers.get('tables')!.map((a) => a.out)
-    expect(found).not.toEqual(answers.get('llama')!.map((a) => a.out))
+  it.each(OTHERS)('a GGUF LoRA of %s, too', async (name, base) => {
+    const [tuned, params] = await tunedBy(randomNetwork(FAMILIES[base]!), name)
+    const found = answers.get(name)!.map((a) => a.out)
+    expect(found).not.toEqual(answers.get(base)!.map((a) => a.out))
     for (const [i, row] of ROWS.entries())
       expect(found[i], `prompt ${i}`).toEqual(await greedy(tuned, row, [1, 4], params))
   })
