@@ -6,10 +6,13 @@ if (!existsSync(built)) {
   process.stderr.write('weft: not built yet; run npm run build first\n')
   process.exit(1)
 }
-// a reader that has seen enough (weft list | head) is no error
+// a reader that has seen enough (weft list | head) is no error, and who does not read what is said still wants the result
 process.stdout.on('error', (error) => {
   if (error.code === 'EPIPE') process.exit(0)
   throw error
+})
+process.stderr.on('error', (error) => {
+  if (error.code !== 'EPIPE') throw error
 })
 const { main } = await import(built.href)
 const code = await main(process.argv.slice(2))

@@ -69,7 +69,7 @@ export const main = async (argv: readonly string[]): Promise<number> => {
   try {
     return await command.run(parse(command, rest))
   } catch (error) {
-    await dropOut()
+    dropOut()
     warn(`weft ${name}: ${explain(error)}`)
     if (process.env['WEFT_DEBUG']) warn(String((error as Error).stack))
     return error instanceof Failure ? error.exitCode : 1

@@ -1,4 +1,5 @@
-import { access, constants, realpath, rmdir, stat } from 'node:fs/promises'
+import { rmdirSync } from 'node:fs'
+import { access, constants, realpath, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Folder } from '@weftjs/tensor/checkpoint'
 import { Failure } from './fail.ts'
@@ -21,8 +22,13 @@ export const expectOut = async (path: string): Promise<void> => {
 }
 
 /** Takes away the folders that were made for a result, where a command failed before anything came into them. */
-export const dropOut = async (): Promise<void> => {
-  for (const path of missing.splice(0)) await rmdir(path).catch(() => {})
+export const dropOut = (): void => {
+  for (const path of missing.splice(0))
+    try {
+      rmdirSync(path)
+    } catch {
+      // it was not made, or holds something
+    }
 }
 
 /** @throws Failure where a result would replace the model that it is made from, a system error where it cannot be written */

@@ -4,9 +4,12 @@ import { writeProfile } from '../profile.ts'
 import { type Outcome, type Run, runTraining } from '../session.ts'
 import { print, printJson, warn } from '../terminal.ts'
 
+/** as a shell takes it */
+const quoted = (word: string): string => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)
+
 /** trains, saves, and says so in the words that finetune and pretrain share; → the exit code */
 export const trainAndSave = async (
-  { args: [path], flag }: Call,
+  { args: [path], flag, all, text }: Call,
   run: Run,
   data: Feed,
   save: (outcome: Outcome) => Promise<readonly string[]>,
@@ -23,7 +26,12 @@ export const trainAndSave = async (
   const { step, loss, validation, interrupted } = outcome
   const profile = outcome.profile && { profile: await writeProfile(outcome.profile, out, flag('json')) }
   if (interrupted) {
-    warn(`stopped after step ${step} of ${of}; go on with: weft ${command} ${path} --out ${out} --resume`)
+    const again = [
+      ...all('set').flatMap((s) => ['--set', s]),
+      ...(text('backend') ? ['--backend', text('backend')!] : []),
+    ]
+    const more = ['--out', out, ...again].map(quoted).join(' ')
+    warn(`stopped after step ${step} of ${of}; go on with: weft ${command} ${quoted(path!)} ${more} --resume`)
     if (flag('json')) printJson({ out, steps: step, of, interrupted, loss, validation, files: [], ...profile })
     return 130
   }

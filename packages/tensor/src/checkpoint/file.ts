@@ -1,3 +1,4 @@
+import { rmSync } from 'node:fs'
 import { type FileHandle, open as openFile, readdir, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { CheckpointError, reason } from './error.ts'
@@ -104,6 +105,32 @@ interface Staged extends Sink {
   commit(): Promise<void>
 }
 let count = 0
+/** temporary files that are being written: they go when the process does */
+const unfinished = new Set<string>()
+const sweep = (): void => {
+  for (const path of unfinished) rmSync(path, { force: true })
+}
+let around: () => () => void = () => () => {}
+let leave = (): void => {}
+/**
+ * Has `begin` called when the first file begins to be written, and what it returns when none is being written any more: a
+ * process that a signal ends at once leaves its temporary files, one that ends by `process.exit` does not.
+ */
+export const aroundWrites = (begin: () => () => void): void => {
+  around = begin
+}
+const began = (path: string): void => {
+  if (!unfinished.size) {
+    process.once('exit', sweep)
+    leave = around()
+  }
+  unfinished.add(path)
+}
+const ended = (path: string): void => {
+  if (!unfinished.delete(path) || unfinished.size) return
+  process.off('exit', sweep)
+  leave()
+}
 /** bytes after which the disk is told to take what it has been given */
 const SETTLED = 1 << 25
 
@@ -113,6 +140,7 @@ const stage = async (path: string): Promise<Staged> => {
   const handle = await openFile(temporary, 'wx').catch((error) => {
     throw failed(path, error)
   })
+  began(temporary)
   let isOpen = true
   let end = 0
   let loose = 0
@@ -163,11 +191,13 @@ const stage = async (path: string): Promise<Staged> => {
     abort: async () => {
       await release()
       await rm(temporary, { force: true })
+      ended(temporary)
     },
     commit: async () => {
       await rename(temporary, path).catch((error) => {
         throw failed(path, error)
       })
+      ended(temporary)
       await syncFolder(dirname(path))
     },
   }
