@@ -18,7 +18,7 @@ export const bench: Bench = {
       const row = beside(peer, 'ours', 'theirs')
       return {
         sides: {
-          ours: { label: 'Weft', script: 'weft-quantize.ts', options: { path, codec } },
+          ours: { label: 'Weft', script: 'weft-quantize.ts', compiled: true, options: { path, codec } },
           theirs: { label: peer, script: 'quantize.py', needs, options: { path, codec } },
         },
         rounds: 3,
@@ -32,7 +32,7 @@ export const bench: Bench = {
     const alone = ALONE.map((codec): Match => {
       const row = beside('copying memory', 'ours', 'ours')
       return {
-        sides: { ours: { label: 'Weft', script: 'weft-quantize.ts', options: { path, codec } } },
+        sides: { ours: { label: 'Weft', script: 'weft-quantize.ts', options: { path, codec, limit: true } } },
         rounds: 3,
         warmup: 1,
         rows: [row(`${codec}: GB/s of float32`, metric('gbps'), 'more', { ofTheirs: metric('copy') })],

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { softwareVulkan } from '../../tools/swiftshader.mjs'
+import { compiled } from './compile.ts'
 import type { Facts, Ran, Side, Unit } from './types.ts'
 
 /** what a side says, each on a line of its own behind the mark; every other line it prints is only kept for errors */
@@ -59,8 +60,9 @@ const complaint = (printed: readonly string[]): string[] => {
 export const start = async (side: Side, options: StartOptions): Promise<Running> => {
   const { threads, python = 'python3', limit = 600_000 } = options
   const told = JSON.stringify({ ...side.options, threads })
-  const script = `${folder}${side.script}`
-  const node = ['--import', 'tsx', '--conditions=@weftjs/source', '--no-warnings', script, told]
+  const script = side.compiled ? await compiled(side.script) : `${folder}${side.script}`
+  const loader = side.compiled ? [] : ['--import', 'tsx', '--conditions=@weftjs/source']
+  const node = [...loader, '--no-warnings', script, told]
   const child: ChildProcess = side.script.endsWith('.py')
     ? spawn(python, ['-u', script, told], { env: await environment(side, options), cwd: root })
     : spawn(process.execPath, node, { env: await environment(side, options), cwd: root })

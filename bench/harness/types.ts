@@ -4,6 +4,11 @@ export interface Side {
   readonly label: string
   /** in bench/sides; its ending says what runs it */
   readonly script: `${string}.ts` | `${string}.py`
+  /**
+   * bundled into JavaScript beforehand, as our users run it: where memory or a start is compared, the loader that compiles
+   * TypeScript is no part of us
+   */
+  readonly compiled?: boolean
   /** what the script is told */
   readonly options?: Readonly<Record<string, unknown>>
   readonly env?: Readonly<Record<string, string>>
