@@ -143,7 +143,7 @@ function ones(a: f64, n: i32, y: usize): void {
   }
 }
 
-/** kind 0: normal of deviation a; 1: uniform in [a, b); 2: 1 with chance a, else 0. n: a multiple of 32 */
+/** kind 0: normal of deviation a; 1: uniform in [a, b); 2: 1 with chance a, else 0; 3: words themselves. n: a multiple of 32 */
 export function draw(kind: i32, a: f64, b: f64, key0: u32, key1: u32, top: u32, first: f64, n: i32, y: usize): void {
   let block = <u64>first
   for (let i = 0; i < n; i += PIECE) {
@@ -151,7 +151,7 @@ export function draw(kind: i32, a: f64, b: f64, key0: u32, key1: u32, top: u32, 
     words(block, key0, key1, top, count, y)
     if (kind === 0) normals(<f32>a, count, y)
     else if (kind === 1) uniforms(a, b, count, y)
-    else ones(a, count, y)
+    else if (kind === 2) ones(a, count, y)
     block += PIECE / 4
     y += 4 * PIECE
   }

@@ -58,14 +58,19 @@ interface Drawn {
   readonly a: number
   readonly b: number
 }
-export type DrawOn = (
-  drawn: Drawn,
-  shape: readonly number[],
-  at: { readonly key: readonly [number, number]; readonly high: number; readonly block: number },
-  /** `count` numbers from that of this place on, a multiple of 4, in JavaScript */
-  plain: (from: number, count: number) => Float32Array,
-) => Tensor
-/** by backend, for tensors that are not small: the same bits, sooner */
+/** where in which stream */
+export interface Place {
+  readonly key: readonly [number, number]
+  readonly high: number
+  readonly block: number
+}
+export interface DrawOn {
+  /** `plain` gives `count` numbers from that of a place on, a multiple of 4, in JavaScript */
+  draw(drawn: Drawn, shape: readonly number[], at: Place, plain: (from: number, count: number) => Float32Array): Tensor
+  /** at least n words */
+  words(n: number, at: Place): Uint32Array
+}
+/** by backend, for more than a few numbers: the same bits, sooner */
 export const drawOn: Record<string, DrawOn> = {}
 const SMALL = 256
 
@@ -101,7 +106,7 @@ export const rng = (seed: number, stream = 0): Rng => {
       return values
     }
     const faster = n > SMALL ? drawOn[getBackend()] : undefined
-    return faster ? faster(drawn, shape, { key, high, block: first }, plain) : tensor(plain(0, n), shape)
+    return faster ? faster.draw(drawn, shape, { key, high, block: first }, plain) : tensor(plain(0, n), shape)
   }
   const unit = (word: number): number => (word + 0.5) / 0x100000000
   return {
@@ -111,7 +116,9 @@ export const rng = (seed: number, stream = 0): Rng => {
       draw(shape, { kind: 'uniform', a: lo, b: hi }, (w) => lo + (hi - lo) * ((w >>> 8) / 0x1000000)),
     bernoulli: (shape, p) => draw(shape, { kind: 'bernoulli', a: p, b: 0 }, (w) => (unit(w) < p ? 1 : 0)),
     numbers: (n) => {
-      const w = wordsAt(take(2 * n), 2 * n)
+      const first = take(2 * n)
+      const faster = n > SMALL ? drawOn[getBackend()] : undefined
+      const w = faster?.words(2 * n, { key, high, block: first }) ?? wordsAt(first, 2 * n)
       const found = new Float64Array(n)
       for (let i = 0; i < n; i++) found[i] = ((w[2 * i]! >>> 5) * 67108864 + (w[2 * i + 1]! >>> 6)) / 9007199254740992
       return found

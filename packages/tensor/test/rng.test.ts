@@ -234,7 +234,7 @@ describe('on the wasm heap', () => {
         for (const n of [257, 1000, 70001])
           for (const t of [stream.normal([n], 0.5), stream.uniform([n], -1, 3), stream.bernoulli([n], 0.3)])
             found.push((await t.data()) as Float32Array)
-        found.push(Float32Array.from(stream.numbers(3)))
+        found.push(Float32Array.from(stream.numbers(3)), Float32Array.from(stream.numbers(1000)))
       }
       return found
     }
@@ -253,7 +253,7 @@ describe('on the wasm heap', () => {
     for (const first of [2 ** 32 - 3, 2 ** 32 - 12, 3 * 2 ** 32 - 1]) {
       const [key, high] = [[5, -9] as const, 77]
       const none = (): Float32Array => new Float32Array()
-      const y = drawOn['wasm']!({ kind: 'uniform', a: 0, b: 1 }, [n], { key, high, block: first }, none)
+      const y = drawOn['wasm']!.draw({ kind: 'uniform', a: 0, b: 1 }, [n], { key, high, block: first }, none)
       const want = Array.from({ length: n / 4 }, (_, i) => first + i).flatMap((b) =>
         block([b | 0, Math.floor(b / 2 ** 32), high, 0], [key[0], key[1]]).map((word) => (word >>> 8) / 2 ** 24),
       )

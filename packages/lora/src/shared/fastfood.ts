@@ -1,24 +1,11 @@
 import type { Params, Rng, Tensor } from '@weftjs/spec'
-import {
-  gatherRows,
-  mul,
-  pad,
-  reshape,
-  rsqrt,
-  slice,
-  square,
-  sub,
-  sum,
-  tensor,
-  tidy,
-  walshHadamard,
-} from '@weftjs/tensor'
+import { div, gatherRows, globalNorm, mul, pad, reshape, slice, sub, tensor, tidy, walshHadamard } from '@weftjs/tensor'
 
 /** a random projection ℝᵈ → ℝᴰ, as tensors that stay fixed */
 export interface Fastfood extends Params {
-  /** B, ±1 [d] */
+  /** B/√(D·ΣG²), B ±1: the factor of all stands at the few [d] */
   readonly signs: Tensor
-  /** G/√(D·ΣG²), G normal [L], L the power of two from D and d on */
+  /** G, normal [L], L the power of two from D and d on */
   readonly gauss: Tensor
 }
 
@@ -49,9 +36,9 @@ export const orderOf = (rng: Rng, d: number, L: number): Tensor => {
 /** @returns the projection that this stream of noise draws for `size` numbers */
 export const fastfood = (rng: Rng, d: number, size: number): Fastfood =>
   tidy(() => {
-    const g = rng.fork('gauss').normal([paddedSize(d, size)]) // [L]
+    const gauss = rng.fork('gauss').normal([paddedSize(d, size)]) // [L]
     const signs = rng.fork('signs').bernoulli([d], 0.5) // 0 or 1 [d]
-    return { signs: sub(mul(signs, 2), 1), gauss: mul(g, rsqrt(mul(sum(square(g)), size))) }
+    return { signs: div(sub(mul(signs, 2), 1), mul(globalNorm({ gauss }), Math.sqrt(size))), gauss }
   })
 
 /**
