@@ -37,9 +37,9 @@ export const ENTRIES: readonly Entry[] = [
   {
     codec: 'mixed:bits=4.5,of=gptq',
     says: "Bits where they matter lose less than GPTQ's 4 everywhere",
-    beats: 'gptq:bits=4,group=64',
+    beats: 'gptq:bits=4,group=64,symmetric=false',
   },
-  { codec: 'gptq:bits=4,group=64' },
+  { codec: 'gptq:bits=4,group=64,symmetric=false' },
   { codec: 'int4:group=32' },
   { codec: 'gguf:Q4_1' },
   { codec: 'gguf:Q4_0' },
@@ -62,8 +62,8 @@ export const ENTRIES: readonly Entry[] = [
   { codec: 'int3:group=32' },
   { codec: 'mixed:bits=3.5', says: 'The same at 3 bits', beats: 'int3:group=64' },
   { codec: 'int3:group=64' },
-  { codec: 'mixed:bits=3.5,of=gptq', says: 'The same at 3 bits', beats: 'gptq:bits=3,group=64' },
-  { codec: 'gptq:bits=3,group=64' },
+  { codec: 'mixed:bits=3.5,of=gptq', says: 'The same at 3 bits', beats: 'gptq:bits=3,group=64,symmetric=false' },
+  { codec: 'gptq:bits=3,group=64,symmetric=false' },
   { codec: 'hqq:bits=3,group=32', says: 'The same at 3 bits', beats: 'int3:group=32' },
   { codec: 'gptq:bits=3,group=32,symmetric=false', says: 'The same at 3 bits', beats: 'int3:group=32' },
   {

@@ -2,6 +2,7 @@ import { calibrate, disposeSeen, divergenceFrom, matcher, type Sight, type Trans
 import { mixed, quantize, type Sensitivity, sensitivity } from '@weftjs/quant'
 import type { Batch, Codec, Config, Network } from '@weftjs/spec'
 import { type CodecSettings, codecOf, refuser } from './codecs.ts'
+import { methods } from './methods.generated.ts'
 import { onProgress, type PackOptions, type Plan, sightOf } from './plan.ts'
 import { counted, status, statusDone, warn } from './terminal.ts'
 
@@ -105,9 +106,12 @@ const titleOf = ({ name, options }: Codec<any>): string => {
   return `${name}${type ? ` ${type}` : ''}${width}${group ? ` in groups of ${group}` : ''}`
 }
 
-/** of a codec by its name alone: as many bits as there are, groups as in CANDIDATES */
-const rungsOf = (name: string): CodecSettings[] =>
-  [64, 32].flatMap((group) => [2, 3, 4, 8].map((bits) => ({ name, bits, group })))
+/** of a codec by its name alone: as many bits as there are, groups as in CANDIDATES, and zero points, which GPTQ has none of by default */
+const rungsOf = (name: string): CodecSettings[] => {
+  const known = methods.find((m) => m.subpath === `@weftjs/quant/${name}`)?.options
+  const zeros = known?.includes('symmetric') && { symmetric: false }
+  return [64, 32].flatMap((group) => [2, 3, 4, 8].map((bits) => ({ name, bits, group, ...zeros })))
+}
 
 /** @throws Failure for an option that there is not */
 export const mixedPlan = (options: Config, field: string): Plan => {
