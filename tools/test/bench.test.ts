@@ -90,6 +90,17 @@ describe('arithmetic', () => {
   })
 })
 
+it('a side that is compiled first says the same, without the loader of TypeScript', async () => {
+  const sides = {
+    ours: side('Ours', { ms: 1, check: 3 }, { compiled: true }),
+    theirs: side('Theirs', { ms: 1, check: 3 }),
+  }
+  const { ran, missing } = await measure({ sides, rows: [row('peak', peak, 'less')], rounds: 1 }, options)
+  expect(missing).toEqual({})
+  expect(ran['ours']!.checks).toEqual(ran['theirs']!.checks)
+  expect(ran['ours']!.peak).toBeLessThan(ran['theirs']!.peak)
+})
+
 describe('what disturbs', () => {
   it('is time of others: a tenth of a core, and more than the ticks of the clock', () => {
     expect(judge({ busy: 2000, own: 1990, wall: 1000 })).toBe(0)
