@@ -244,6 +244,20 @@ describe('files', () => {
     expect(seen).toEqual([true])
     expect((await readFile(path)).length).toBeGreaterThan(3 << 20)
   })
+  it('more than the disk is told to take at a time is whole', async () => {
+    const path = join(folder, 'm.safetensors')
+    const size = 20 << 20
+    await saveSafetensors(path, [u8('b', size, 2), u8('a', size, 1), u8('c', size, 3)])
+    const file = await openSafetensors(await fromFile(path))
+    for (const [name, value] of [
+      ['a', 1],
+      ['b', 2],
+      ['c', 3],
+    ] as const)
+      expect((await file.read(name)).data.every((x) => x === value)).toBe(true)
+    await file.close()
+    expect(await readdir(folder)).toEqual(['m.safetensors'])
+  })
   it('a name that is a folder is refused, without leftovers', async () => {
     await mkdir(join(folder, 'm'))
     await expect(saveSafetensors(join(folder, 'm'), [u8('a', 1)])).rejects.toThrow(CheckpointError)
