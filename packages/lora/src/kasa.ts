@@ -1,10 +1,10 @@
 import type { Adapter, Scalar, Site, Tensor1D, Tensor2D } from '@weftjs/spec'
 import { add, div, eye, matMul, mul, scalar, sqrt, square, sub, type Tensor, sum as total } from '@weftjs/tensor'
-import { svd, toMatrix } from '@weftjs/tensor/linalg'
+import { eigh, type Factors, fromMatrix, type Matrix, multiply, toMatrix, transpose } from '@weftjs/tensor/linalg'
 import { lowRank, scale, sum } from '@weftjs/weight'
 import { type LoraOptions, lora, loraScale } from './lora.ts'
 import { droppedWhile } from './shared/dropped.ts'
-import { factorsOf, residual } from './shared/residual.ts'
+import { columns, residual } from './shared/residual.ts'
 
 export interface KasaOptions extends Omit<LoraOptions, 'init' | 'loraBias'> {
   /** weight of Σ d² in the loss */
@@ -28,11 +28,23 @@ export const trainable = ({ in: n, out }: Site, { rank = 8 }: KasaOptions = {}):
 const awry = (m: Tensor): Tensor => sqrt(add(total(square(sub(m, eye(m.shape[0]!)))), 1e-12))
 
 /**
+ * The r smallest singular components of W as b·a: W on the r least eigenvectors of WᵀW or W·Wᵀ, whichever is smaller. In double
+ * precision those are mistaken for one another below 1.5·10⁻⁸ of the largest singular value, less than W in single precision tells.
+ */
+const least = (w: Matrix, r: number): Factors => {
+  const [tall, turned] = [w.rows >= w.cols, transpose(w)]
+  const e = columns(eigh(tall ? multiply(turned, w) : multiply(w, turned)).vectors, 0, r) // rising values
+  return tall
+    ? { b: fromMatrix(multiply(w, e)), a: fromMatrix(transpose(e)) }
+    : { b: fromMatrix(e), a: fromMatrix(multiply(transpose(e), w)) }
+}
+
+/**
  * W_world + (α/r)·B·diag(d)·A, W_world = W without its r smallest singular components  —  Wang et al., arXiv:2412.06071
  *
  * The loss gains the mean over sites of β·Σ d² + γ·(‖A·Aᵀ − I‖ + ‖Bᵀ·B − I‖) while training (PEFT sums over sites and leaves it
  * to its user). The authors' Gram matrix of A is [in, in], which adds a constant; and they keep in − r components, which drops
- * none where in − r ≥ out. The whole SVD is needed.
+ * none where in − r ≥ out. All eigenvectors of a Gram matrix are found for the least: half the time of the whole SVD.
  */
 export const kasa = (options: KasaOptions = {}): Adapter<KasaState> => {
   const { beta = 1e-4, gamma = 1e-3, ...given } = options
@@ -51,10 +63,10 @@ export const kasa = (options: KasaOptions = {}): Adapter<KasaState> => {
       const k = Math.min(out, input)
       if (rank >= k)
         throw new Error(`${site.name}: rank ${rank} leaves nothing of min(${out}, ${input}) components; lower rank`)
-      const least = factorsOf(svd(toMatrix(site.weight!.dense())), 1, k - rank, k)
+      const dropped = least(toMatrix(site.weight!.dense()), rank)
       ctx.shared('sites', () => scalar(ctx.sites.length))
       const d = ctx.rng.fork('d').normal([rank]) as Tensor1D // [r]
-      return { state: { a: a!, b: b!, d }, base: residual(site.weight!, least, 1) }
+      return { state: { a: a!, b: b!, d }, base: residual(site.weight!, dropped, 1) }
     },
     weight: (base, { a, b, d }, ctx) => {
       if (ctx.training && (beta || gamma)) {
