@@ -84,7 +84,7 @@ export const run = async ({ names, seeds, model, text, keep, resume, json }: Qua
 
 const said = ({ method, run, error, claim, holds, mean, sd }: QuantRow): string => {
   const found = run
-    ? `${run.bits.toFixed(3)} bits  KL ${run.kl.mean.toFixed(4)} ± ${run.kl.sd.toFixed(4)}  perplexity ${run.perplexity.mean.toFixed(2)}  ${run.seconds.toFixed(2)} s`
+    ? `${run.bits.toFixed(3)} bits  KL ${run.kl.mean.toFixed(4)} ± ${run.kl.sd.toFixed(4)}  perplexity ${run.perplexity.mean.toFixed(2)}  ${run.seconds?.toFixed(2)} s`
     : error
   const shown =
     claim && run ? `; claim ${holds ? 'holds' : 'does not show'}: ${mean!.toFixed(4)} ± ${sd!.toFixed(4)}` : ''

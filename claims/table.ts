@@ -58,10 +58,10 @@ export interface QuantRow {
     /** to the full model, nats a token */
     readonly kl: Spread
     readonly perplexity: Spread
-    /** to pack the model */
-    readonly seconds: number
-    /** of a token that is generated */
-    readonly milliseconds: number
+    /** to pack the model; null where no machine was free to measure it on */
+    readonly seconds: number | null
+    /** of a token that is generated; null as well */
+    readonly milliseconds: number | null
     /** most bytes of tensors while packing, beside the dense model */
     readonly peak: number
   } | null

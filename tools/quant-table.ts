@@ -43,8 +43,8 @@ export const quantTable = (
         run.error === null ? '' : run.error.toExponential(1),
         `${run.kl.mean.toFixed(4)} ± ${run.kl.sd.toFixed(4)}`,
         run.perplexity.mean.toFixed(2),
-        run.seconds.toFixed(2),
-        run.milliseconds.toFixed(1),
+        run.seconds?.toFixed(2) ?? '',
+        run.milliseconds?.toFixed(1) ?? '',
         size(run.peak),
         claimOf(r),
       ]
