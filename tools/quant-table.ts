@@ -59,7 +59,7 @@ export const quantTable = (
     ].join('\n')
   })
   return [
-    `By \`npm run claims -- quant\`: three seeds draw the held-out text and what calibration sees; ${found.machine}, ${found.date}. Bits a weight with scales, ‖Q − W‖²/‖W‖², KL to the full model in nats a token, and the most bytes of tensors while packing beside the model. **mini** reads text that it wrote itself; **small** ([its recipe](${relative(from, 'tools/small/small.yaml')}): 1.4 million tokens, about an hour on one core, 4.30 nats a token held out) reads texts that it was not trained on, and has learned too little to lose much.`,
+    `By \`npm run claims -- quant\`: three seeds draw the held-out text and what calibration sees; ${found.machine}, ${found.date}. Bits a weight with scales, ‖Q − W‖²/‖W‖², KL to the full model in nats a token, and the most bytes of tensors while packing beside the model; times are blank where the machine was busy. **mini** reads text that it wrote itself; **small** ([its recipe](${relative(from, 'tools/small/small.yaml')}): 1.4 million tokens, about an hour on one core, 4.30 nats a token held out) reads texts that it was not trained on, and has learned too little to lose much.`,
     '',
     `![perplexity against bits a weight](${relative(from, PLOT)})`,
     '',
