@@ -26,9 +26,10 @@ export const packStream = (codes: ArrayLike<number>, bits: number): Int32Array<A
 /** code k */
 export const streamAt = (words: ArrayLike<number>, bits: number, k: number): number => {
   const at = k * bits
-  const [i, shift] = [Math.floor(at / 32), at % 32]
+  const i = Math.floor(at / 32)
+  const shift = at - 32 * i
   const low = words[i]! >>> shift
-  return (shift + bits > 32 ? low | (words[i + 1]! << (32 - shift)) : low) & (2 ** bits - 1)
+  return (shift + bits > 32 ? low | (words[i + 1]! << (32 - shift)) : low) & ((1 << bits) - 1)
 }
 
 /** the first n codes */
