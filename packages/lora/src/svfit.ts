@@ -1,8 +1,9 @@
 import type { Adapter, Rng, Site, Tensor1D, Tensor2D } from '@weftjs/spec'
 import { clone, sub, type Tensor, tensor1d } from '@weftjs/tensor'
-import { fromMatrix, randomizedSvd, type Svd, svd, toMatrix, transpose } from '@weftjs/tensor/linalg'
+import { fromMatrix, gramSvd, randomizedSvd, type Svd, toMatrix, transpose } from '@weftjs/tensor/linalg'
 import { sum } from '@weftjs/weight'
 import { between } from './shared/between.ts'
+import { columns } from './shared/residual.ts'
 import { mustFit } from './shared/start.ts'
 
 export interface SvfitOptions {
@@ -33,7 +34,7 @@ const enough = (s: Float64Array, energy: number): number => {
 const decompose = (site: Site, { rank, energy }: SvfitOptions, rng: Rng): { svd: Svd; r: number } => {
   const w = toMatrix(site.weight!.dense())
   if (energy !== undefined) {
-    const whole = svd(w)
+    const whole = gramSvd(w)
     return { svd: whole, r: enough(whole.s, energy) }
   }
   const r = rank ?? Math.min(64, ...site.weight!.shape)
@@ -43,7 +44,7 @@ const decompose = (site: Site, { rank, energy }: SvfitOptions, rng: Rng): { svd:
 
 /** numbers that train at a site: r; where `energy` decides, the matrix is decomposed to tell */
 export const trainable = ({ weight }: Site, { rank, energy }: SvfitOptions = {}): number =>
-  energy === undefined ? (rank ?? Math.min(64, ...weight!.shape)) : enough(svd(toMatrix(weight!.dense())).s, energy)
+  energy === undefined ? (rank ?? Math.min(64, ...weight!.shape)) : enough(gramSvd(toMatrix(weight!.dense())).s, energy)
 
 /**
  * W + U·diag(σ − s)·Vᵀ with the top r of W = U·diag(s)·Vᵀ, σ alone trains  —  Sun et al., arXiv:2409.05926
@@ -62,13 +63,8 @@ export const svfit = (options: SvfitOptions = {}): Adapter<SvfitState> => {
     options: { ...options },
     init: (site, { rng }) => {
       const { svd: found, r } = decompose(site, options, rng)
-      const top = (m: Svd['u']): Svd['u'] => {
-        const data = new Float64Array(m.rows * r)
-        for (let i = 0; i < m.rows; i++) data.set(m.data.subarray(i * m.cols, i * m.cols + r), i * r)
-        return { rows: m.rows, cols: r, data }
-      }
       const start = tensor1d(Float32Array.from(found.s.subarray(0, r))) // [r]
-      const vectors = { u: fromMatrix(top(found.u)), v: fromMatrix(transpose(top(found.v))) }
+      const vectors = { u: fromMatrix(columns(found.u, 0, r)), v: fromMatrix(transpose(columns(found.v, 0, r))) }
       return { state: { s: clone(start), start, ...vectors }, trains: ['s'] }
     },
     weight: (base, { s, start, u, v }) => sum(base, between(u, sub(s, start), v)),

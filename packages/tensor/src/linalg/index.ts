@@ -2,6 +2,7 @@
 export { type AssignOptions, assign } from './assign.ts'
 export { type CholeskyOptions, cholesky, choleskySolve } from './cholesky.ts'
 export { type Eigh, eigh } from './eigh.ts'
+export { gramSvd } from './gram-svd.ts'
 export { type FwhtOptions, fwht, hadamard } from './hadamard.ts'
 export { dropLapack, hasLapack, type Lapack, useLapack } from './lapack.ts'
 export { type Lstsq, type LstsqOptions, lstsq } from './lstsq.ts'
