@@ -1,6 +1,6 @@
 import type { Adapter, Scalar, Site, Tensor1D, Tensor2D } from '@weftjs/spec'
 import { add, div, eye, matMul, mul, scalar, sqrt, square, sub, type Tensor, sum as total } from '@weftjs/tensor'
-import { eigh, type Factors, fromMatrix, type Matrix, multiply, toMatrix, transpose } from '@weftjs/tensor/linalg'
+import { eigh, type Factors, fromMatrix, gram, type Matrix, multiply, toMatrix, transpose } from '@weftjs/tensor/linalg'
 import { lowRank, scale, sum } from '@weftjs/weight'
 import { type LoraOptions, lora, loraScale } from './lora.ts'
 import { droppedWhile } from './shared/dropped.ts'
@@ -32,8 +32,8 @@ const awry = (m: Tensor): Tensor => sqrt(add(total(square(sub(m, eye(m.shape[0]!
  * precision those are mistaken for one another below 1.5·10⁻⁸ of the largest singular value, less than W in single precision tells.
  */
 const least = (w: Matrix, r: number): Factors => {
-  const [tall, turned] = [w.rows >= w.cols, transpose(w)]
-  const e = columns(eigh(tall ? multiply(turned, w) : multiply(w, turned)).vectors, 0, r) // rising values
+  const tall = w.rows >= w.cols
+  const e = columns(eigh(gram(w, tall ? 'columns' : 'rows')).vectors, 0, r) // rising values
   return tall
     ? { b: fromMatrix(multiply(w, e)), a: fromMatrix(transpose(e)) }
     : { b: fromMatrix(e), a: fromMatrix(multiply(transpose(e), w)) }

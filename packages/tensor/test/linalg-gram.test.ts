@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { gramSvd, type Matrix, multiply, scaleColumns, svd, transpose } from '../src/linalg/index.ts'
+import { gram, gramSvd, type Matrix, multiply, scaleColumns, svd, transpose } from '../src/linalg/index.ts'
 import {
   anyMatrix,
   diagonal,
@@ -58,4 +58,16 @@ describe('gramSvd', () => {
     a.data[4] = Number.NaN
     expect(() => gramSvd(a)).toThrow('gramSvd: entry [1, 1] is NaN')
   })
+})
+
+it('gram is the product of a matrix with itself, either way', () => {
+  for (const [m, n] of [
+    [30, 20],
+    [5, 40],
+    [1, 1],
+  ] as const) {
+    const a = random(m, n)
+    expect(gap(multiply(transpose(a), a), gram(a))).toBeLessThan(1e-14)
+    expect(gap(multiply(a, transpose(a)), gram(a, 'rows'))).toBeLessThan(1e-14)
+  }
 })

@@ -4,6 +4,8 @@ import {
   cholesky,
   dropLapack,
   eigh,
+  gram,
+  gramSvd,
   lu,
   type Matrix,
   matrix,
@@ -53,7 +55,7 @@ describe.skipIf(reason)(`the system's LAPACK${reason ? ` (skipped: ${reason})` :
       path: expect.any(String),
       kind: expect.stringMatching(/openblas|accelerate|mkl|blis|lapack/),
     })
-    expect(Object.keys(bound).sort()).toEqual(['cholesky', 'eigh', 'lu', 'multiply', 'qr', 'svd'])
+    expect(Object.keys(bound).sort()).toEqual(['cholesky', 'eigh', 'gram', 'lu', 'multiply', 'qr', 'svd'])
   })
   it('svd: the same values, and factors that hold', () =>
     fc.assert(
@@ -111,6 +113,20 @@ describe.skipIf(reason)(`the system's LAPACK${reason ? ` (skipped: ${reason})` :
       expect([...native.permutation]).toEqual([...ours.permutation])
       expect(native.sign).toBe(ours.sign)
       expect(gap(ours.packed, native.packed)).toBeLessThan(1e-12)
+    }
+  })
+  it('gram, and an SVD by it', () => {
+    for (const a of [random(40, 60), random(60, 40)])
+      for (const of of ['columns', 'rows'] as const) {
+        const [native, ours] = both(() => gram(a, of))
+        expect(gap(ours, native)).toBeLessThan(1e-13)
+      }
+    for (const a of [random(60, 25), random(25, 60)]) {
+      const [native, ours] = both(() => gramSvd(a))
+      native.s.forEach((s, i) => {
+        expect(Math.abs(s - ours.s[i]!)).toBeLessThan(1e-12 * ours.s[0]!)
+      })
+      expect(gap(a, times(native.u, native.s, native.v))).toBeLessThan(300 * EPS)
     }
   })
   it('multiply, and 400x300 svd', () => {

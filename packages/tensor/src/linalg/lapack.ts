@@ -10,7 +10,9 @@ export interface Lapack {
 }
 
 /** what a library must export */
-export const SYMBOLS: readonly string[] = ['dgesdd_', 'dgelqf_', 'dorglq_', 'dsyevd_', 'dpotrf_', 'dgetrf_', 'dgemm_']
+export const SYMBOLS: readonly string[] = [
+  ...['dgesdd_', 'dgelqf_', 'dorglq_', 'dsyevd_', 'dpotrf_', 'dgetrf_', 'dgemm_', 'dsyrk_'],
+]
 
 type Argument = Float64Array | Int32Array | string | number
 /** Calls a Fortran routine; numbers go by reference. */
@@ -56,6 +58,7 @@ const bind = (lib: NativeLibrary): Routines => {
   const potrf = fortran(lib, 'dpotrf_', 'cipii')
   const getrf = fortran(lib, 'dgetrf_', 'iipipi')
   const gemm = fortran(lib, 'dgemm_', 'cciiidpipidpi')
+  const syrk = fortran(lib, 'dsyrk_', 'cciidpidpi')
   const info = integers(1)
   const failed = (): boolean => info[0] !== 0
   return {
@@ -129,6 +132,15 @@ const bind = (lib: NativeLibrary): Routines => {
       gemm('N', 'N', n, m, k, 1, b.data, n, a.data, k, 0, out, n)
       return matrix(m, n, out)
     },
+    gram: (a, of) => {
+      const [n, inner] = of === 'columns' ? [a.cols, a.rows] : [a.rows, a.cols]
+      if (n * n * inner < 4096 || !fits(n, n) || !fits(n, inner)) return undefined
+      const out = new Float64Array(n * n)
+      syrk('L', of === 'columns' ? 'N' : 'T', n, inner, 1, a.data, a.cols, 0, out, n)
+      // column-major's lower half is the upper one here
+      for (let i = 1; i < n; i++) for (let j = 0; j < i; j++) out[i * n + j] = out[j * n + i]!
+      return matrix(n, n, out)
+    },
   }
 }
 
@@ -152,6 +164,8 @@ const trial = (r: Routines): string | undefined => {
   const gram = multiply(at, a)
   const product = r.multiply!(at, a)
   if (!product || bad(product, gram)) return 'its dgemm gives wrong products'
+  const [columns, rows] = [r.gram!(a, 'columns'), r.gram!(a, 'rows')]
+  if (!columns || !rows || bad(columns, gram) || bad(rows, multiply(a, at))) return 'its dsyrk gives wrong products'
   const f = r.svd!(a)
   const us =
     f &&

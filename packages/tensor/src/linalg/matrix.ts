@@ -87,6 +87,10 @@ export const multiply = (a: Matrix, b: Matrix): Matrix => {
   return { rows, cols, data: out }
 }
 
+/** AᵀA [n, n] of the columns of A [m, n], or AAᵀ [m, m] of its rows */
+export const gram = (a: Matrix, of: 'columns' | 'rows' = 'columns'): Matrix =>
+  routines.gram?.(a, of) ?? (of === 'columns' ? multiply(transpose(a), a) : multiply(a, transpose(a)))
+
 /** maxᵢⱼ |aᵢⱼ|, 0 for an empty matrix */
 export const maxAbs = ({ data }: Matrix): number => {
   let top = 0

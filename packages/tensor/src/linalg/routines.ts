@@ -8,6 +8,7 @@ export interface Routines {
   cholesky?(a: Matrix): Matrix | undefined
   lu?(a: Matrix): { packed: Matrix; pivots: Int32Array } | undefined
   multiply?(a: Matrix, b: Matrix): Matrix | undefined
+  gram?(a: Matrix, of: 'columns' | 'rows'): Matrix | undefined
 }
 
 /** Empty until `useLapack` fills it. */
