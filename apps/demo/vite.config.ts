@@ -48,7 +48,9 @@ export default defineConfig({
   worker: { format: 'es', plugins: () => [nodeOnly()] },
   build: {
     target: 'es2023',
-    rollupOptions: { input: ['index.html', 'comparison.html'].map((page) => `${import.meta.dirname}/${page}`) },
+    rollupOptions: {
+      input: ['index.html', 'comparison.html', 'formats.html'].map((page) => `${import.meta.dirname}/${page}`),
+    },
     // the policy knows no data: addresses but for images
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
