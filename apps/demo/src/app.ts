@@ -39,6 +39,13 @@ export const fail = (place: string, error?: unknown): void => {
   shown.textContent = error === undefined ? '' : error instanceof Error ? error.message : String(error)
 }
 
+/** A file that was mended since can be picked again: a browser tells only of another one. */
+export const again = (input: HTMLInputElement): void => {
+  input.addEventListener('click', () => {
+    input.value = ''
+  })
+}
+
 /** Files dropped on an element; of a folder, those that lie directly in it. */
 export const dropZone = (
   zone: HTMLElement,

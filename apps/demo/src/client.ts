@@ -20,7 +20,10 @@ interface Waiting {
 export const client = (worker: Worker, onFatal: () => void): Client => {
   const waiting = new Map<number, Waiting>()
   let next = 0
+  /** why the worker answers no more */
+  let ended: string | undefined
   const failAll = (message: string): void => {
+    ended = message
     for (const w of waiting.values()) w.reject(new Error(message))
     waiting.clear()
   }
@@ -43,6 +46,7 @@ export const client = (worker: Worker, onFatal: () => void): Client => {
   return {
     call: (kind, input, { onEvent, signal } = {}) =>
       new Promise((resolve, reject) => {
+        if (ended !== undefined) return reject(new Error(ended))
         const id = next++
         waiting.set(id, { event: onEvent as never, resolve: resolve as never, reject })
         worker.postMessage({ id, kind, input } satisfies Ask)

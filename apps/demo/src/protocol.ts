@@ -90,6 +90,8 @@ export interface Requests {
   generate: { in: GenerateRequest; out: undefined; event: { readonly row: 'before' | 'after'; readonly text: string } }
   save: { in: undefined; out: Readonly<Record<string, Blob>>; event: never }
   adapter: { in: readonly File[]; out: Adapter; event: never }
+  /** the adapter that is there, after something has gone wrong */
+  current: { in: undefined; out: Adapter | undefined; event: never }
 }
 
 export type Ask =

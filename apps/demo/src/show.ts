@@ -14,5 +14,7 @@ export const clock = (seconds: number): string => {
 /** 3.4 million, 12,345 */
 export const count = (n: number): string =>
   n >= 1e9 ? `${(n / 1e9).toFixed(1)} billion` : n >= 1e6 ? `${(n / 1e6).toFixed(1)} million` : n.toLocaleString('en')
+/** 1 step, 1,200 steps */
+export const plural = (n: number, one: string): string => `${count(n)} ${one}${n === 1 ? '' : 's'}`
 /** 4.13 bits */
 export const bits = (n: number): string => `${Number(n.toFixed(2))} bits`

@@ -247,14 +247,14 @@ describe('the demo', () => {
     'says that it computes on WebAssembly where there is no WebGPU; stops, goes on, and trains on 4-bit weights',
     async () => {
       const visited = await visit(withoutWebgpu)
-      const { page, until, set, faults } = visited
+      const { page, until, reads, set, text, faults } = visited
       expect(await until('#device-status', /WebAssembly/)).toMatch(
         /^WebGPU is not used: this browser does not offer it .*Computing on WebAssembly instead\.$/,
       )
       await pickTiny(visited)
-      const text = 'So says the cat. The pail is watched, and the deck is wet. '.repeat(60)
-      await page.setInputFiles('#text-file', { name: 'pail.txt', mimeType: 'text/plain', buffer: Buffer.from(text) })
-      await until('#text-status', /^pail\.txt: 3\.5 kB, 781 words/)
+      const log = 'So says the cat. The pail is watched, and the deck is wet. '.repeat(60)
+      await page.setInputFiles('#text-file', { name: 'pail.txt', mimeType: 'text/plain', buffer: Buffer.from(log) })
+      await until('#text-status', /^pail\.txt: 3\.5 kB, 780 words/)
       await set({
         'training-fields-steps': 100_000,
         'training-fields-batch': 1,
@@ -294,6 +294,21 @@ describe('the demo', () => {
       await page.click('#train')
       await until('#adapter-status', /trained 2 steps here/)
       await until('#train-status', /^Done: 2 steps/)
+      // a setting that is off costs nothing: the adapter is there, and nothing is written anew
+      const [kept, written] = [await text('#adapter-status'), await text('#after')]
+      await set({ 'method-fields-rank': 1000 })
+      await page.click('#train')
+      expect(await reads('#train-error', /rank/)).toMatch(/rank 1000 exceeds/)
+      await set({ 'method-fields-rank': 8, 'training-fields-warmup': 9 })
+      await page.click('#train')
+      expect(await reads('#train-error', /Warm/)).toBe(
+        'Warm-up (9 steps, under More) is longer than the training (2 steps): lower it, or train longer.',
+      )
+      await page.waitForFunction(() => !document.querySelector<HTMLButtonElement>('#train')!.disabled)
+      expect([await text('#adapter-status'), await text('#after')]).toEqual([kept, written])
+      expect(await text('#compare-status')).toMatch(/Done/)
+      expect(await page.isEnabled('#download')).toBe(true)
+      await set({ 'training-fields-warmup': 0 })
       // from one format to another: the model is read anew
       await page.selectOption('#training-fields-base', 'gguf-Q4_0')
       await set({ 'training-fields-steps': 3 })
@@ -315,7 +330,7 @@ describe('the demo', () => {
       await weft('quantize', folder, gguf, '--codec', 'gguf:Q8_0', '--backend', 'cpu')
       await page.check('#model-own')
       await page.setInputFiles('#model-gguf', gguf)
-      await until('#model-status', /^small\.gguf: llama/)
+      const whole = /([\d,]+) parameters/.exec(await until('#model-status', /^small\.gguf: llama/))![1]
       const menu = await page.locator('#training-fields-base option').allTextContents()
       expect(menu).toEqual([expect.stringMatching(/^as the file has them: 8\.5 bits, /)])
       await set({ 'training-fields-steps': 2, 'training-fields-batch': 1, 'training-fields-length': 16 })
@@ -324,7 +339,10 @@ describe('the demo', () => {
       await until('#train-status', /^Done: 2 steps/)
       await until('#compare-status', /Done/)
 
+      // what one model has learned is not shown beside another, and bits do not change how many numbers it has
       await pickTiny(visited)
+      expect(/([\d,]+) parameters/.exec(await text('#model-status'))![1]).toBe(whole)
+      expect([await text('#train-status'), await text('#after'), await text('#stat-step')]).toEqual(['', '', '–'])
       const network = await loadNetwork(nodeFolder(folder))
       const mixture = attach(
         network,
@@ -430,7 +448,79 @@ describe('the demo', () => {
       expect(await reads('#adapter-error', /./)).toContain('adapter_model.safetensors is missing')
       await page.setInputFiles('#adapter-files', file('adapter.zip', 'no zip'))
       expect(await reads('#adapter-error', /zip/)).toContain('cannot be unpacked')
+      await page.setInputFiles('#adapter-files', file('adapter.cpft', 'no ComPEFT'))
+      expect(await reads('#adapter-error', /ComPEFT/)).toContain('missing among adapter.cpft')
       expect(await text('#adapter-status')).toBe('There is no adapter yet.')
+      await page.setInputFiles('#model-files', cut)
+      expect(await text('#adapter-error')).toBe('')
+      await page.close()
+    },
+    timeout,
+  )
+
+  it.each(['comparison', 'formats'])(
+    'shows every row of %s, sorted, filtered, plotted and by its address, on a narrow screen and a wide one',
+    async (name) => {
+      const page = await browser.newPage({ viewport: { width: 1440, height: 900 } })
+      const faults: string[] = []
+      page.on('pageerror', (error) => faults.push(error.message))
+      page.on('console', (m) => m.type() === 'error' && faults.push(m.text()))
+      await page.goto(`${address}${name}.html`)
+      const rows = page.locator('#figures tbody tr')
+      const all = await rows.count()
+      expect(all).toBeGreaterThan(30)
+      expect(await page.textContent('#shown')).toBe(`${all} of ${all}`)
+      expect(await page.locator('#scatter circle').count()).toBeGreaterThan(all / 2)
+      expect(await page.locator('#scatter .name').allTextContents()).toContain(name === 'formats' ? 'nf4' : 'lora')
+      // each column is explained, each control has its label
+      expect(await page.locator('#columns dd').count()).toBe((await page.locator('#figures thead th').count()) - 1)
+      expect(
+        await page.evaluate(() =>
+          [...document.querySelectorAll<HTMLInputElement>('input, select')]
+            .filter((e) => !e.labels?.length)
+            .map((e) => e.id),
+        ),
+      ).toEqual([])
+
+      const bits = async (): Promise<number[]> =>
+        (await page.locator('#figures tbody td:nth-of-type(1)').allTextContents())
+          .map(Number.parseFloat)
+          .filter(Number.isFinite)
+      const up = await bits()
+      expect(up).toEqual([...up].sort((a, b) => a - b))
+      const first = page.locator('#figures thead button').nth(1)
+      await first.click()
+      expect(await page.getAttribute('#figures thead th:nth-child(2)', 'aria-sort')).toBe('descending')
+      expect(await bits()).toEqual([...up].sort((a, b) => b - a))
+      expect(await first.evaluate((e) => e === document.activeElement)).toBe(true)
+
+      await page.fill('#filter', 'holds no-such-word')
+      expect(await page.textContent('#shown')).toBe(`0 of ${all}`)
+      expect(await page.textContent('#scatter')).toContain('None of these')
+      await page.fill('#filter', 'holds')
+      expect(await rows.count()).toBeLessThan(all)
+      await page.fill('#filter', '')
+
+      const link = page.locator('#figures tbody .name').nth(20)
+      await link.click()
+      expect(new URL(page.url()).hash).toBe(`#row-${encodeURI((await link.textContent())!)}`)
+      const there = page.url()
+      await page.goto('about:blank')
+      await page.goto(there)
+      const box = (await page.locator('tr:target').boundingBox())!
+      const head = (await page.locator('#figures thead').boundingBox())!
+      expect(box.y).toBeGreaterThanOrEqual(head.y + head.height - 1)
+      expect(box.y).toBeLessThan(900)
+
+      for (const width of [390, 820, 1440]) {
+        await page.setViewportSize({ width, height: 844 })
+        await page.waitForFunction(() => {
+          const svg = document.querySelector<SVGSVGElement>('#scatter svg')!
+          return Math.abs(svg.viewBox.baseVal.width - svg.clientWidth) < 2
+        })
+        expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(width)
+      }
+      expect(faults).toEqual([])
       await page.close()
     },
     timeout,

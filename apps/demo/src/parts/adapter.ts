@@ -2,17 +2,22 @@ import { strToU8, zipSync } from 'fflate'
 import { type App, fail } from '../app.ts'
 import { byId, element } from '../form.ts'
 import type { Adapter } from '../protocol.ts'
-import { bytes, count } from '../show.ts'
+import { bytes, plural } from '../show.ts'
 
 const told = ({ title, parameters, sites, steps }: Adapter): string =>
-  `${title}: ${count(parameters)} numbers at ${sites} matrices${steps ? `, trained ${steps} steps here` : ''}.`
+  `${title}: ${plural(parameters, 'number')} at ${sites} matrices${steps ? `, trained ${plural(steps, 'step')} here` : ''}.`
 
 /** The adapter as a zip of PEFT's files, and back. */
 export const adapterFiles = (app: App): void => {
   const download = byId<HTMLButtonElement>('download')
   const input = byId<HTMLInputElement>('adapter-files')
   const status = byId('adapter-status')
+  let last = [app.adapter, app.model]
   app.onChange(() => {
+    // what was wrong with a file is of no account once there is another adapter or model
+    const now = [app.adapter, app.model]
+    if (now.some((v, i) => v !== last[i])) fail('adapter')
+    last = now
     download.disabled = !app.adapter
     input.disabled = !app.model || app.training || app.writing
     status.textContent = app.adapter ? told(app.adapter) : 'There is no adapter yet.'

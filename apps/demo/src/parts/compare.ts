@@ -13,7 +13,13 @@ export const comparison = (app: App): (() => void) => {
   const shown = { before: byId('before'), after: byId('after') }
   draw(fields, writing)
 
+  let of = app.model
   app.onChange(() => {
+    if (app.model && app.model !== of) {
+      for (const output of of ? Object.values(shown) : []) output.replaceChildren()
+      if (of) status.textContent = ''
+      of = app.model
+    }
     start.disabled = !app.model || app.writing
     stop.disabled = !app.writing
   })
@@ -39,7 +45,13 @@ export const comparison = (app: App): (() => void) => {
       await client.call(
         'generate',
         { prompt: prompt.value, ...options },
-        { signal: controller.signal, onEvent: ({ row, text }) => shown[row].append(text) },
+        {
+          signal: controller.signal,
+          onEvent: ({ row, text }) => {
+            shown[row].append(text)
+            shown[row].scrollTop = shown[row].scrollHeight
+          },
+        },
       )
       status.textContent = controller.signal.aborted ? 'Stopped.' : 'Done.'
     } catch (error) {

@@ -1,4 +1,4 @@
-import { type App, dropZone, fail } from '../app.ts'
+import { type App, again, dropZone, fail } from '../app.ts'
 import { byId } from '../form.ts'
 import type { Picked } from '../protocol.ts'
 import { bytes, count } from '../show.ts'
@@ -54,11 +54,18 @@ export const modelChoice = (app: App): (() => Promise<void>) => {
     // a clone of a repository has folders of its own, which no model needs
     picked = { name, files: files.filter((f) => f.webkitRelativePath.split('/').length <= 2) }
     own.checked = true
+    choose()
+  }
+  const choose = (): void => {
+    for (const place of ['train', 'compare', 'adapter']) fail(place)
     void load()
   }
-  mini.addEventListener('change', load)
-  own.addEventListener('change', load)
-  for (const one of [input, single]) one.addEventListener('change', () => take([...(one.files ?? [])]))
+  mini.addEventListener('change', choose)
+  own.addEventListener('change', choose)
+  for (const one of [input, single]) {
+    again(one)
+    one.addEventListener('change', () => take([...(one.files ?? [])]))
+  }
   dropZone(byId('model'), take)
   return load
 }

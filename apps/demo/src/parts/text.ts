@@ -1,7 +1,7 @@
 import voice from '../../../../examples/data/voice.txt?url'
-import { type App, dropZone, fail } from '../app.ts'
+import { type App, again, dropZone, fail } from '../app.ts'
 import { byId } from '../form.ts'
-import { bytes } from '../show.ts'
+import { bytes, plural } from '../show.ts'
 
 const LIMIT = 20e6
 const BEGINNING = 700
@@ -39,7 +39,7 @@ export const textChoice = (app: App): void => {
       const content = await contentOf(text)
       if (turn !== latest) return
       app.text = text
-      status.textContent = `${text.name}: ${bytes(text.blob.size)}, ${content.split(/\s+/).length.toLocaleString('en')} words`
+      status.textContent = `${text.name}: ${bytes(text.blob.size)}, ${plural(content.trim().split(/\s+/).length, 'word')}`
       preview.hidden = false
       const cut = content.length > BEGINNING ? `${content.slice(0, BEGINNING).replace(/\s\S*$/, '')} …` : content
       preview.querySelector('blockquote')!.textContent = cut
@@ -56,6 +56,7 @@ export const textChoice = (app: App): void => {
   }
   example.addEventListener('change', load)
   own.addEventListener('change', load)
+  again(input)
   input.addEventListener('change', () => take([...(input.files ?? [])]))
   dropZone(byId('text'), take)
   void load()

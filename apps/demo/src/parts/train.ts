@@ -3,7 +3,7 @@ import { lossChart } from '../chart.ts'
 import { type About, training } from '../fields.ts'
 import { byId, draw, element, values } from '../form.ts'
 import type { Model, StepEvent, Trained, TrainRequest } from '../protocol.ts'
-import { bits as bitsText, bytes, clock, count } from '../show.ts'
+import { bits as bitsText, bytes, clock, count, plural } from '../show.ts'
 
 /** the menu of methods: what the files of the folder say of themselves, without their code */
 const methods = Object.fromEntries(
@@ -61,8 +61,19 @@ export const trainer = (app: App, done: () => void): void => {
       ),
     )
   }
+  let of: Model | undefined
   const state = (): void => {
     const { model, adapter, text } = app
+    if (model && model !== of) {
+      // what another model has learned
+      if (of) {
+        status.textContent = ''
+        progress.value = 0
+        chart.clear()
+        stats(0)
+      }
+      of = model
+    }
     if (model) {
       drawParts(model.parts)
       drawBases(model.bases)
@@ -110,6 +121,7 @@ export const trainer = (app: App, done: () => void): void => {
     stop.disabled = false
     stop.addEventListener('click', onStop)
     const began = performance.now()
+    let finished = false
     try {
       const result = await client.call('train', request, {
         signal: controller.signal,
@@ -126,13 +138,14 @@ export const trainer = (app: App, done: () => void): void => {
         },
       })
       app.adapter = result.adapter
+      finished = true
       status.textContent = summary(result, (performance.now() - began) / 1000)
       if (result.stopped) progress.value = 0
     } catch (error) {
       status.textContent = ''
       progress.value = 0
-      // the worker holds what was trained until then, or nothing: take no chances
-      app.adapter = undefined
+      // a setting that is off has cost nothing; the worker knows what is left, unless it is gone itself
+      app.adapter = await client.call('current', undefined).catch(() => undefined)
       fail('train', error)
     } finally {
       stop.removeEventListener('click', onStop)
@@ -140,13 +153,13 @@ export const trainer = (app: App, done: () => void): void => {
       passFocus(stop, start)
       app.changed()
     }
-    if (app.adapter && !controller.signal.aborted) done()
+    if (finished && !controller.signal.aborted) done()
   })
 }
 
 const summary = ({ steps, stopped, before, after, notes }: Trained, seconds: number): string =>
   [
-    `${stopped ? 'Stopped after' : 'Done:'} ${steps} steps in ${clock(seconds)}.`,
+    `${stopped ? 'Stopped after' : 'Done:'} ${plural(steps, 'step')} in ${clock(seconds)}.`,
     ...(before !== undefined && after !== undefined
       ? [`Loss on text kept apart: ${before.toFixed(2)} before, ${after.toFixed(2)} after.`]
       : []),

@@ -57,7 +57,7 @@ export const adapterFolder = async (files: readonly File[]): Promise<Folder> => 
   const missing = [PEFT_CONFIG, PEFT_TENSORS].filter((f) => !found.has(f))
   if (missing.length)
     throw new Error(
-      `An adapter is ${PEFT_CONFIG} and ${PEFT_TENSORS} together, or a zip with both; ${missing.join(' and ')} ${missing.length > 1 ? 'are' : 'is'} missing among ${[...found.keys()].join(', ') || 'nothing'}.`,
+      `An adapter is ${PEFT_CONFIG} and ${PEFT_TENSORS} together, a zip with both, or a ComPEFT file; ${missing.join(' and ')} ${missing.length > 1 ? 'are' : 'is'} missing among ${[...found.keys()].join(', ') || 'nothing'}.`,
     )
   return blobFolder(found, 'the adapter')
 }

@@ -2,7 +2,7 @@ import type { Answer, Ask, Requests } from '../protocol.ts'
 import { startBackend } from './backend.ts'
 import { explain } from './explain.ts'
 import { generateBoth } from './generate.ts'
-import { loadAdapter, loadModel, type Session, saveAdapter } from './session.ts'
+import { describe, loadAdapter, loadModel, type Session, saveAdapter } from './session.ts'
 import { trainAdapter } from './train.ts'
 
 export interface Context<K extends keyof Requests> {
@@ -26,6 +26,7 @@ const handlers: Handlers = {
   generate: (input, context) => generateBoth(session, input, context),
   save: () => saveAdapter(session),
   adapter: (files) => loadAdapter(session, files),
+  current: async () => session.tuning && describe(session.tuning),
 }
 
 /** one after another, in the order asked: what changes the model or its adapter */

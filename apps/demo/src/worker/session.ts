@@ -64,6 +64,18 @@ const open = (folder: Folder, tell?: Context<'load'>['tell']): Promise<Network<T
     onProgress: ({ tensors, of }) => tell?.({ done: tensors, of }),
   })
 
+/** numbers of the model, however few bits each has; what is tied counts once */
+const parametersOf = (network: Network<TransformerConfig>): number => {
+  const counted = new Set<unknown>()
+  let n = countParams(network.vectors)
+  for (const { parts, shape } of Object.values(network.weights)) {
+    const [first] = Object.values(parts)
+    if (!counted.has(first)) n += shape.reduce((a, b) => a * b, 1)
+    counted.add(first)
+  }
+  return n
+}
+
 /** Loads mini or a picked folder; what was there before goes only when this one is whole. */
 export const loadModel = async (
   session: Session,
@@ -93,7 +105,7 @@ export const loadModel = async (
   return {
     name,
     architecture: config.architecture,
-    parameters: countParams(tensors),
+    parameters: parametersOf(network),
     bytes,
     bases: basesOf(network, bytes),
     layers: config.layers,

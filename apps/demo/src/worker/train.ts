@@ -5,6 +5,7 @@ import type { Batch, Params } from '@weftjs/spec'
 import { countParams, peakBytes, rng } from '@weftjs/tensor'
 import type { About, Training } from '../fields.ts'
 import type { Trained, TrainRequest } from '../protocol.ts'
+import { plural } from '../show.ts'
 import type { Context } from './main.ts'
 import { describe, dropTuning, type Session, type Tuning, withBase } from './session.ts'
 
@@ -51,13 +52,15 @@ export const trainAdapter = async (
   const { settings, text } = request
   const { steps, batch, length, lr, seed } = settings
   if (settings.warmup > steps)
-    throw new Error(`Warm-up (${settings.warmup} steps) is longer than the training (${steps} steps).`)
+    throw new Error(
+      `Warm-up (${plural(settings.warmup, 'step')}, under More) is longer than the training (${plural(steps, 'step')}): lower it, or train longer.`,
+    )
   const going = request.resume ? session.tuning : undefined
   if (request.resume && !going) throw new Error('There is no adapter to go on from: train or load one first.')
   const { tokenizer, network } = session.loaded ?? (await withBase(session, 'float32'))
   if (length > network.config.maxLength)
     throw new Error(
-      `Length is ${length}, and ${session.loaded?.name} reads at most ${network.config.maxLength} tokens at once.`,
+      `Length is ${length}, and ${session.loaded?.name} reads at most ${network.config.maxLength} tokens at once: lower it.`,
     )
   tell({ note: `Cutting ${text.name} into tokens…` })
   const content = await text.blob.text()
@@ -71,8 +74,9 @@ export const trainAdapter = async (
   })
   const apart: Batch[] = []
   for await (const b of data.validation()) if (apart.push(b) >= MEASURED) break
-  if (!going) dropTuning(session)
+  // what is wrong with the new one leaves the old one there
   const start = going ?? (await fresh(session, request))
+  if (!going) dropTuning(session)
   session.tuning = start
   const { tuned } = start
   if (apart.length) tell({ note: 'Measuring the loss on text kept apart…' })
@@ -91,8 +95,10 @@ export const trainAdapter = async (
     seed,
     signal,
   })) {
-    if (!Number.isFinite(s.loss))
+    if (!Number.isFinite(s.loss)) {
+      dropTuning(session)
       throw new Error(`At step ${s.step} the loss is not a number any more. Lower the learning rate and train again.`)
+    }
     const old = session.tuning
     if (s.step === 1 && old?.params !== tuned.params) disposeAll(old?.params)
     current = { ...start, params: s.params, steps: start.steps + s.step }
