@@ -1,9 +1,10 @@
 import type { Adapter, Network, Site, Tensor2D, Weight } from '@weftjs/spec'
-import { matMul, mul, sub } from '@weftjs/tensor'
-import { type Factors, type Matrix, toMatrix } from '@weftjs/tensor/linalg'
+import { globalNorm, matMul, mul, reshape, sub } from '@weftjs/tensor'
+import { type Factors, toMatrix } from '@weftjs/tensor/linalg'
 import { type LoraOptions, type LoraState, lora, loraScale } from './lora.ts'
-import { factorsOf, mustBePositive, topTriples } from './shared/residual.ts'
+import { factorsOf, mustBePositive } from './shared/residual.ts'
 import { mustBeWhole, mustFit } from './shared/start.ts'
+import { topTriplesOf } from './shared/top-triples.ts'
 
 export interface LoftqOptions extends Omit<LoraOptions, 'loraBias'> {
   /** T, rounds of packing and factoring (PEFT: 1, the paper: 5) */
@@ -16,7 +17,8 @@ export type LoftqState = LoraState
 /** numbers that train at a site: r·(in + out) */
 export const trainable = ({ in: n, out }: Site, { rank = 8 }: LoftqOptions = {}): number => rank * (n + out)
 
-const squares = ({ data }: Matrix): number => data.reduce((sum, x) => sum + x * x, 0)
+/** ‖w‖ */
+const norm = (w: Tensor2D): number => toMatrix(reshape(globalNorm({ w }), [1, 1]) as Tensor2D).data[0]!
 
 /**
  * Q + (α/r)·B·A near W: in turn Q = pack(W − s·B·A), s·B·A = the top r factors of W − Q  —  Li et al., arXiv:2310.08659
@@ -42,13 +44,12 @@ export const loftq = (options: LoftqOptions = {}, original?: Pick<Network<any>, 
       const w = (original?.weights[site.name] ?? site.weight!).dense() // [out, in]
       if (w.shape.join() !== site.weight!.shape.join())
         throw new Error(`${site.name}: the original is [${w.shape}], the base [${site.weight!.shape}]; give its own`)
-      const whole = squares(toMatrix(w))
       let [wanted, base, state] = [w, undefined as Weight | undefined, undefined as Factors | undefined]
       for (let i = 0; i < rounds; i++) {
         base = site.weight!.like(wanted)
-        const lost = toMatrix(sub(w, base.dense()) as Tensor2D)
-        if (i === 0 && squares(lost) <= 1e-10 * whole) return inner.init(site, ctx)
-        state = factorsOf(topTriples(lost, rank, ctx.rng, niter), factor, 0, rank)
+        const lost = sub(w, base.dense()) as Tensor2D // [out, in]
+        if (i === 0 && norm(lost) <= 1e-5 * norm(w)) return inner.init(site, ctx)
+        state = factorsOf(topTriplesOf(lost, rank, ctx.rng, niter), factor, 0, rank)
         wanted = sub(w, mul(matMul(state.b, state.a), factor)) as Tensor2D // [out, in]
       }
       return { state: { ...state! }, base: base! }

@@ -1,9 +1,10 @@
 import type { Adapter, Site, Weight } from '@weftjs/spec'
 import { sub, type Tensor2D } from '@weftjs/tensor'
-import { type Factors, toMatrix } from '@weftjs/tensor/linalg'
+import type { Factors } from '@weftjs/tensor/linalg'
 import { type LoraOptions, type LoraState, lora, loraScale } from './lora.ts'
-import { factorsOf, mustBePositive, residual, topTriples } from './shared/residual.ts'
+import { factorsOf, mustBePositive, residual } from './shared/residual.ts'
 import { mustBeWhole, mustFit } from './shared/start.ts'
+import { topTriplesOf } from './shared/top-triples.ts'
 
 export interface PissaOptions extends Omit<LoraOptions, 'init' | 'loraBias'> {
   /** power iterations of a randomized SVD, 0 for the whole SVD; by default that of matrices up to 128, and 2 for larger ones */
@@ -33,7 +34,7 @@ export const pissa = (options: PissaOptions = {}): Adapter<PissaState> => {
       const w = site.weight!.dense() // [out, in]
       let [left, base, state] = [w, undefined as Weight | undefined, undefined as Factors | undefined]
       for (let i = 0; i < rounds; i++) {
-        state = factorsOf(topTriples(toMatrix(left), rank, rng, niter), factor, 0, rank)
+        state = factorsOf(topTriplesOf(left, rank, rng, niter), factor, 0, rank)
         base = residual(site.weight!, state, factor, w)
         left = sub(w, base.dense()) as Tensor2D // [out, in]
       }

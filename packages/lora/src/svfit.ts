@@ -1,6 +1,6 @@
 import type { Adapter, Rng, Site, Tensor1D, Tensor2D } from '@weftjs/spec'
 import { clone, sub, type Tensor, tensor1d } from '@weftjs/tensor'
-import { fromMatrix, gramSvd, randomizedSvd, type Svd, toMatrix, transpose } from '@weftjs/tensor/linalg'
+import { asProduct, fromMatrix, gramSvd, randomizedSvd, type Svd, toMatrix, transpose } from '@weftjs/tensor/linalg'
 import { sum } from '@weftjs/weight'
 import { between } from './shared/between.ts'
 import { columns } from './shared/residual.ts'
@@ -32,14 +32,14 @@ const enough = (s: Float64Array, energy: number): number => {
 }
 
 const decompose = (site: Site, { rank, energy }: SvfitOptions, rng: Rng): { svd: Svd; r: number } => {
-  const w = toMatrix(site.weight!.dense())
+  const w = site.weight!.dense() // [out, in]
   if (energy !== undefined) {
-    const whole = gramSvd(w)
+    const whole = gramSvd(toMatrix(w))
     return { svd: whole, r: enough(whole.s, energy) }
   }
   const r = rank ?? Math.min(64, ...site.weight!.shape)
   mustFit(site, r)
-  return { svd: randomizedSvd(w, r, { rng }), r }
+  return { svd: randomizedSvd(asProduct(w), r, { rng }), r }
 }
 
 /** numbers that train at a site: r; where `energy` decides, the matrix is decomposed to tell */

@@ -1,8 +1,23 @@
 import { beforeAll, describe, expect, it } from 'vitest'
 import { cpu } from '../src/cpu.ts'
-import { fromMatrix, matrix, svd, toMatrix, toMatrixAsync, topFactors, topFactorsAsync } from '../src/linalg/index.ts'
-import { matMul, type Tensor2D, tensor2d } from '../src/ops.ts'
+import {
+  asProduct,
+  fromMatrix,
+  matrix,
+  multiply,
+  randomizedSvd,
+  scaleColumns,
+  svd,
+  toMatrix,
+  toMatrixAsync,
+  topFactors,
+  topFactorsAsync,
+  transpose,
+} from '../src/linalg/index.ts'
+
+import { matMul, memory, type Tensor2D, tensor2d } from '../src/ops.ts'
 import { rng } from '../src/rng.ts'
+import { wasm } from '../src/wasm.ts'
 import { gap, lowRank, random } from './linalg-matrices.ts'
 
 beforeAll(cpu)
@@ -28,6 +43,28 @@ describe('tensors and matrices', () => {
       },
     } as unknown as Tensor2D
     expect(() => toMatrix(stub)).toThrow('[2,2] cannot be read at once on this backend; await toMatrixAsync(t)')
+  })
+})
+
+describe('asProduct', () => {
+  it('on wasm makes products on the heap, as the matrix does, and leaves no tensor', async () => {
+    await wasm()
+    const m = lowRank(150, 90, 6)
+    const t = fromMatrix(m)
+    const before = memory().numTensors
+    const a = asProduct(t)
+    if ('data' in a) throw new Error('it was read')
+    const [x, y] = [random(90, 18), random(150, 18)]
+    expect(gap(multiply(m, x), a.times(x))).toBeLessThan(1e-6)
+    expect(gap(multiply(transpose(m), y), a.transposedTimes(y))).toBeLessThan(1e-6)
+    const [{ u, s, v }, want] = [randomizedSvd(a, 6, { rng: rng(1) }), svd(m)]
+    s.forEach((value, i) => {
+      expect(Math.abs(value / want.s[i]! - 1)).toBeLessThan(1e-5)
+    })
+    expect(gap(m, multiply(scaleColumns(u, s), transpose(v)))).toBeLessThan(1e-5)
+    expect(memory().numTensors).toBe(before)
+    await cpu()
+    expect('data' in asProduct(t)).toBe(true)
   })
 })
 

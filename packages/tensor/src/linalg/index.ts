@@ -11,5 +11,5 @@ export { gram, identity, type Matrix, matrix, multiply, scaleColumns, transpose 
 export { type Qr, qr } from './qr.ts'
 export { asMatrix, type Product, type RandomizedSvdOptions, randomizedSvd } from './randomized-svd.ts'
 export { type Svd, svd } from './svd.ts'
-export { type Factors, fromMatrix, toMatrix, toMatrixAsync, topFactors, topFactorsAsync } from './tensor.ts'
+export { asProduct, type Factors, fromMatrix, toMatrix, toMatrixAsync, topFactors, topFactorsAsync } from './tensor.ts'
 export { type SolveTriangularOptions, solveTriangular } from './triangular.ts'
