@@ -44,7 +44,8 @@ const least = (w: Matrix, r: number): Factors => {
  *
  * The loss gains the mean over sites of β·Σ d² + γ·(‖A·Aᵀ − I‖ + ‖Bᵀ·B − I‖) while training (PEFT sums over sites and leaves it
  * to its user). The authors' Gram matrix of A is [in, in], which adds a constant; and they keep in − r components, which drops
- * none where in − r ≥ out. All eigenvectors of a Gram matrix are found for the least: half the time of the whole SVD.
+ * none where in − r ≥ out. All eigenvectors of a Gram matrix are found for the least: half the time of the whole SVD. What a
+ * step takes beyond LoRA's, half of it for small batches, is those penalties: without them (β = γ = 0) it takes LoRA's time.
  */
 export const kasa = (options: KasaOptions = {}): Adapter<KasaState> => {
   const { beta = 1e-4, gamma = 1e-3, ...given } = options

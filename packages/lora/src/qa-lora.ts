@@ -43,7 +43,8 @@ const pooled = ({ a, b }: QaLoraState, group: number): Weight => {
  * The update is one number for each output and group, so a base whose groups have zero points that are no whole numbers takes
  * it up in these: `int4({ group, floatZero: true })`, or hqq without its solver. Folded, such a base has the codes that it
  * had. On other bases the fold rounds anew, as LoRA's does. P is the paper's mean times the group; PEFT multiplies the mean
- * by how many groups there are, which reading and writing its files makes good in A.
+ * by how many groups there are, which reading and writing its files makes good in A. What a step takes beyond LoRA's is
+ * mostly the decoding of such a base, which LoRA on it takes as well.
  */
 export const qaLora = (options: QaLoraOptions = {}): Adapter<QaLoraState> => {
   const { dropout = 0, group = 16, alpha = 1 } = options

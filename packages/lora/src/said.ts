@@ -19,7 +19,11 @@ export interface SaidState extends Record<string, Tensor> {
 /** numbers that train at a site: λ; θ [d − m] is common to all */
 export const trainable = (): number => 1
 
-/** Wᵢ + λᵢ·Pᵢ·θ: did with a factor of its own for each matrix  —  Aghajanyan et al., arXiv:2012.13255 */
+/**
+ * Wᵢ + λᵢ·Pᵢ·θ: did with a factor of its own for each matrix  —  Aghajanyan et al., arXiv:2012.13255
+ *
+ * A step takes what did's takes and why, and a product with λ besides.
+ */
 export const said = (options: SaidOptions = {}): Adapter<SaidState> => {
   const { dimension: d = 1000 } = options
   mustBeWhole('said', 'dimension', d)
