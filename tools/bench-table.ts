@@ -1,4 +1,4 @@
-/** The tables of figures, from the newest full run that bench/results keeps: whole jobs for the README, all for bench's. */
+/** The tables of figures, from the newest run of each that bench/results keeps: whole jobs for the README, all for bench's. */
 import { existsSync, readdirSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { digits } from '../bench/harness/report.ts'
@@ -11,14 +11,18 @@ const folder = 'bench/results'
 const JOBS = ['lora-step', 'lora-step-gpu', 'qlora-step', 'full-step', 'generate', 'load', 'long']
 const place = ({ name }: Report): number => (JOBS.includes(name) ? JOBS.indexOf(name) : JOBS.length)
 
-/** the newest by the date in its name; undefined before there is any */
-const newest = (): string | undefined =>
-  existsSync(join(root, folder))
-    ? readdirSync(join(root, folder))
-        .filter((n) => n.endsWith('.json'))
-        .sort()
-        .at(-1)
-    : undefined
+interface Kept {
+  readonly file: string
+  readonly report: Report
+}
+/** the newest report of each benchmark, by the dates in the files' names */
+const newest = (): Kept[] => {
+  const names = existsSync(join(root, folder)) ? readdirSync(join(root, folder)).sort() : []
+  const found = new Map<string, Kept>()
+  for (const file of names.filter((n) => n.endsWith('.json')))
+    for (const report of JSON.parse(read(join(folder, file))) as Report[]) found.set(report.name, { file, report })
+  return [...found.values()]
+}
 
 /** rows with a goal, as cells: name, work beside whom, both figures, ratio, goal */
 export const rowsOf = (reports: readonly Report[]): string[][] =>
@@ -41,17 +45,18 @@ export const benchTable = (
   table: (head: readonly string[], rows: readonly (readonly string[])[]) => string,
   { from, all }: { from: string; all: boolean },
 ): string => {
-  const file = newest()
-  if (!file) return 'No full run has been kept yet: `npm run bench -- all --keep` makes one.'
-  const reports = (JSON.parse(read(join(folder, file))) as Report[])
+  const kept = newest()
     // those of the adapters stand in the table of their family
-    .filter((r) => (all ? r.name !== 'adapters' : JOBS.includes(r.name)))
-    .sort((a, b) => place(a) - place(b))
-  const { date, machine, threads } = reports[0]!
+    .filter(({ report: { name } }) => (all ? name !== 'adapters' : JOBS.includes(name)))
+    .sort((a, b) => place(a.report) - place(b.report))
+  if (!kept.length) return 'No full run has been kept yet: `npm run bench -- all --keep` makes one.'
+  const { machine, threads } = kept[0]!.report
+  const days = [...new Map(kept.map(({ file, report }) => [file, report.date.slice(0, 10)]))].sort()
+  const links = days.map(([file, day]) => `${day} ([every figure](${relative(from, join(folder, file))}))`)
   return [
-    `On ${machine}; ${threads} threads on both sides, ${date.slice(0, 10)} ([every figure](${relative(from, join(folder, file))})).`,
+    `On ${machine}; ${threads} threads on both sides, ${links.join(' and ')}.`,
     'A ratio above 1 is in our favour, for time and for memory alike; in brackets the least and the most of all pairs.',
     '',
-    table(['benchmark', 'figure', 'ours', 'beside', 'theirs', 'ratio', 'goal'], rowsOf(reports)),
+    table(['benchmark', 'figure', 'ours', 'beside', 'theirs', 'ratio', 'goal'], rowsOf(kept.map((k) => k.report))),
   ].join('\n')
 }
