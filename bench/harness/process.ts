@@ -53,7 +53,10 @@ const environment = async (side: Side, { threads, keepEnv, python }: StartOption
 /** of what a process printed: its last error and the lines after it, or the end */
 const complaint = (printed: readonly string[]): string[] => {
   const at = printed.findLastIndex((line) => /(^|\s)\w*(Error|Exception)\b.*:/.test(line))
-  return (at < 0 ? printed.slice(-4) : printed.slice(at, at + 4)).map((line) => line.trim().slice(0, 300))
+  // it is kept with the figures, which say nothing of where a machine has its files
+  return (at < 0 ? printed.slice(-4) : printed.slice(at, at + 4)).map((line) =>
+    line.replaceAll(root, '').trim().slice(0, 300),
+  )
 }
 
 /** Starts a side and waits until it has set up. @throws Error with the end of what it printed when it fails */

@@ -1,5 +1,5 @@
 import type { Choice, Estimator, Loss, Network, Params, Site, Transform } from '@weftjs/spec'
-import { applyUpdates, backprop, clone, mapParams, mul, sum, tidy } from '@weftjs/tensor'
+import { applyUpdates, backprop, mapParams, mul, sum, tidy } from '@weftjs/tensor'
 import { tensorsOf } from './names.ts'
 
 /** A tensor on the way of the error from output to input: cost of its gradient, and of passing the error on through it. */
@@ -93,12 +93,8 @@ export const importanceOf = async (
   estimate: Estimator = backprop,
 ): Promise<Readonly<Record<string, number>>> => {
   const products = tidy(() => {
-    const { grads } = estimate(loss, params)
-    const [updates] = transform.update(
-      mapParams(grads, (g) => clone(g)),
-      transform.init(params),
-      params,
-    )
+    // what the optimizer keeps is gone before the second pass: a large model has no room for both
+    const updates = tidy(() => transform.update(estimate(loss, params).grads, transform.init(params), params)[0])
     const after = estimate(loss, applyUpdates(params, updates)).grads
     return mapParams(updates, (u, n) => mul(sum(mul(after[n]!, u)), -1))
   })
