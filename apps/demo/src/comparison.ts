@@ -75,7 +75,7 @@ const COLUMNS: Readonly<Record<string, Column<Row>>> = {
 }
 
 byId('about').textContent =
-  `${table.steps} steps, rates ${table.grid.join(', ')}; ${table.machine}, ${table.date}. A dash is a method that has no place in this comparison: it needs a mixture of experts, labels, or documents.`
+  `${table.steps} steps, rates ${table.grid.join(', ')} and beyond while the last was the best; ${table.machine}, ${table.date}. A dash is a method that has no place in this comparison: it needs a mixture of experts, labels, or documents.`
 
 figures({
   ...{ columns: COLUMNS, title: 'Method', own: 'lora', sorted: 'loss', across: 'trainable', up: 'loss' },
