@@ -180,6 +180,16 @@ export const adapterFolders = async (paths: readonly string[]): Promise<string[]
   return found
 }
 
+/** The one adapter behind a path. @throws Failure for several, and what `adapterFolders` throws */
+export const oneAdapter = async (path: string): Promise<string> => {
+  const [first, ...others] = await adapterFolders([path])
+  if (others.length)
+    throw new Failure(
+      `${path}: holds ${others.length + 1} adapters, ${[first!, ...others].map((f) => basename(f)).join(', ')}; name one`,
+    )
+  return first!
+}
+
 /** how an adapter of a method that PEFT does not have is made: ours, or the package that its folder names */
 const formatsFor = async (path: string, folder: Folder): Promise<Formats> => {
   let config: Record<string, unknown>

@@ -1,12 +1,12 @@
 import { mkdir, stat } from 'node:fs/promises'
-import { basename, dirname, join, resolve } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { PEFT_TENSORS } from '@weftjs/lora'
 import { compeftAdapter, readCompeft, type TernaryVector } from '@weftjs/quant'
 import { startBackend } from '../backends.ts'
 import type { Call } from '../command.ts'
 import { Failure, usage } from '../fail.ts'
 import { writeBytes } from '../files.ts'
-import { adapterFolder, adapterFolders, isCompeftFile, isGgufFile } from '../models.ts'
+import { adapterFolder, isCompeftFile, isGgufFile, oneAdapter } from '../models.ts'
 import { print, printJson, size } from '../terminal.ts'
 
 const MAGNITUDES = ['std', 'mean', 'own'] as const
@@ -23,16 +23,11 @@ export const convertToCompeft = async ({ args: [path, out], text, number, flag }
   const target = resolve(out!)
   if ((await stat(target).catch(() => undefined))?.isDirectory())
     throw new Failure(`${out}: a folder, and a ComPEFT file is written; name a file in it, such as ${out}/adapter.cpft`)
-  const folders = await adapterFolders([path!])
-  if (folders.length > 1)
-    throw new Failure(
-      `${path}: holds ${folders.length} adapters, ${folders.map((f) => basename(f)).join(', ')}; name one`,
-    )
-  if (await isCompeftFile(folders[0]!))
-    throw new Failure(`${path}: is a ComPEFT file already; --to peft makes it a folder`)
+  const own = await oneAdapter(path!)
+  if (await isCompeftFile(own)) throw new Failure(`${path}: is a ComPEFT file already; --to peft makes it a folder`)
   await startBackend(text('backend') ?? 'cpu')
-  const folder = await adapterFolder(folders[0]!)
-  const file = (await isGgufFile(folders[0]!)) ? folders[0]! : join(folders[0]!, PEFT_TENSORS)
+  const folder = await adapterFolder(own)
+  const file = (await isGgufFile(own)) ? own : join(own, PEFT_TENSORS)
   const before = (await stat(file).catch(() => undefined))?.size
   const data = await compeftAdapter(folder, {
     ...(keep !== undefined && { keep }),

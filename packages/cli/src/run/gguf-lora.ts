@@ -6,7 +6,7 @@ import { fileSink } from '@weftjs/tensor/checkpoint/file'
 import { startBackend } from '../backends.ts'
 import type { Call } from '../command.ts'
 import { Failure, usage } from '../fail.ts'
-import { adapterFolder, adapterFolders, configOf, isGgufFile, modelNamed } from '../models.ts'
+import { adapterFolder, configOf, isGgufFile, modelNamed, oneAdapter } from '../models.ts'
 import { print, printJson, size } from '../terminal.ts'
 
 const DTYPES = ['F32', 'F16', 'BF16'] as const
@@ -30,12 +30,7 @@ export const convertToGguf = async ({ args: [path, out], text, flag }: Call): Pr
   const target = resolve(out!)
   if ((await stat(target).catch(() => undefined))?.isDirectory())
     throw new Failure(`${out}: a folder, and a GGUF file is written; name a file in it, such as ${out}/adapter.gguf`)
-  const folders = await adapterFolders([path!])
-  if (folders.length > 1)
-    throw new Failure(
-      `${path}: holds ${folders.length} adapters, ${folders.map((f) => basename(f)).join(', ')}; name one`,
-    )
-  const [own] = folders as [string]
+  const own = await oneAdapter(path!)
   if (await isGgufFile(own)) throw new Failure(`${path}: is a GGUF file already; --to peft makes it a folder`)
   await startBackend(text('backend') ?? 'cpu')
   const folder = await adapterFolder(own)
